@@ -1,0 +1,1 @@
+"""Everything that touches PostgreSQL: tables, raw records, load, log. No HTTP, no Dagster."""

@@ -1,0 +1,388 @@
+"""The load: from computed frames to the catalog tables, in one transaction.
+
+``brand``, ``product`` and ``product_stock`` change together or not at all. What the frames hold is
+computed elsewhere; here are only the rules of what may overwrite what:
+
+* the row of an older sync date never overwrites that of a newer one,
+* ``price`` starts as the market price, else the supply price, and is the shop's from then on,
+* price columns change only where the platform gave a price, stock only where it answered,
+* a product that left a complete listing is switched off, never deleted.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Connection, Engine, delete, text
+
+from haier_pipeline.catalog.database import dump_json, transaction, translated
+from haier_pipeline.catalog.locks import lock_dealer
+from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.catalog.tables import priced_product
+
+VANISHED = "已不在海尔可采商品列表中"
+
+PRODUCT_COLUMNS: dict[str, str] = {
+    "product_code": "text",
+    "product_model": "text",
+    "product_group": "text",
+    "brand": "text",
+    "product_image_url": "text",
+    "product_page_urls": "jsonb",
+    "is_sales": "text",
+    "no_sales_reason": "text",
+    "supply_price": "numeric",
+    "invoice_price": "numeric",
+    "market_price": "numeric",
+    "stock_rebate": "numeric",
+    "rebate_money": "numeric",
+}
+ANSWER_COLUMNS: dict[str, str] = {
+    "product_code": "text",
+    "county_code": "text",
+    "is_whole": "boolean",
+}
+STOCK_COLUMNS: dict[str, str] = {
+    "product_code": "text",
+    "county_code": "text",
+    "sec_code": "text",
+    "stock": "bigint",
+    "warehouse_grade": "text",
+    "cut_time": "text",
+    "expected_delivery_at": "timestamptz",
+    "delivery_hours": "numeric",
+    "is_transfer": "boolean",
+}
+
+
+@dataclass(frozen=True)
+class CatalogFrames:
+    """What a load writes.
+
+    ``products`` has the columns of ``PRODUCT_COLUMNS``, one row for each product code. ``answers``
+    says which product was answered in which county (``ANSWER_COLUMNS``); where ``is_whole`` is
+    false, a warehouse of the answer could not be read and none is taken away. ``stock`` holds the
+    warehouses of these answers (``STOCK_COLUMNS``).
+
+    ``is_complete``: the products are everything the dealer may buy, so what is missing has
+    vanished. ``counties``: those of the dealer's configuration, to drop the stock of others; empty
+    to drop nothing.
+    """
+
+    products: pd.DataFrame
+    answers: pd.DataFrame
+    stock: pd.DataFrame
+    is_complete: bool
+    counties: Collection[str] = ()
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a load did, in rows."""
+
+    brands: int
+    brands_new: int
+    products: int
+    products_new: int
+    products_changed: int
+    products_newer: int
+    vanished: int
+    stock_rows: int
+    stock_new: int
+    stock_removed: int
+    # What the checks compare: counted in the tables after the writes.
+    products_found: int
+    stock_found: int
+    stock_sums_wrong: tuple[str, ...]
+    seconds: float
+
+
+def load(
+    engine: Engine,
+    partition: Partition,
+    frames: CatalogFrames,
+    conclude: Callable[[Connection, LoadReport], None],
+) -> LoadReport:
+    """Write the frames; ``conclude`` runs last in the same transaction and may refuse by raising.
+
+    Loads of one dealer wait for each other. Loading the same frames twice changes only the times
+    of sync.
+
+    Raises:
+        CatalogError: the database refused, nothing was committed.
+        Exception: whatever ``conclude`` raised, nothing was committed.
+    """
+
+    def work(connection: Connection) -> LoadReport:
+        lock_dealer(connection, partition.dealer)
+        report = _load(connection, partition, frames)
+        conclude(connection, report)
+        return report
+
+    return transaction(engine, work)
+
+
+def _load(connection: Connection, partition: Partition, frames: CatalogFrames) -> LoadReport:
+    bound = {"dealer": partition.dealer, "sync_date": partition.sync_date}
+
+    def run(statement: str, **values: Any) -> Any:
+        return connection.execute(text(statement), bound | values)
+
+    began = run("SELECT extract(epoch FROM clock_timestamp())").scalar_one()
+    _stage(connection, "stage_product", PRODUCT_COLUMNS, frames.products)
+    _stage(connection, "stage_answer", ANSWER_COLUMNS, frames.answers)
+    _stage(connection, "stage_stock", STOCK_COLUMNS, frames.stock)
+
+    newer = run(_DROP_NEWER).rowcount
+    run("DELETE FROM stage_answer a WHERE NOT EXISTS (SELECT FROM stage_product s"
+        " WHERE s.product_code = a.product_code)")  # fmt: skip
+    run("DELETE FROM stage_stock k WHERE NOT EXISTS (SELECT FROM stage_answer a"
+        " WHERE (a.product_code, a.county_code) = (k.product_code, k.county_code))")  # fmt: skip
+    run(_SWITCH_OFF_LATECOMERS, reason=VANISHED)
+
+    brands_new = run(_UPSERT_BRANDS).rowcount
+    removed = run(_REMOVE_STOCK).rowcount
+    if frames.counties:
+        removed += run(_REMOVE_COUNTIES, counties=list(frames.counties)).rowcount
+    stock = run(_UPSERT_STOCK).one()
+    products = run(_UPSERT_PRODUCTS).one()
+    vanished = run(_SWITCH_OFF_VANISHED, reason=VANISHED).rowcount if frames.is_complete else 0
+    run("UPDATE raw_partition SET loaded_at = clock_timestamp() WHERE dealer = :dealer"
+        " AND sync_date = :sync_date AND asset_key = 'product_listings'")  # fmt: skip
+
+    found = run(_COUNT).one()
+    ended = run("SELECT extract(epoch FROM clock_timestamp())").scalar_one()
+    return LoadReport(
+        brands=found.brands,
+        brands_new=brands_new,
+        products=products.written,
+        products_new=products.new,
+        products_changed=products.changed,
+        products_newer=newer,
+        vanished=vanished,
+        stock_rows=stock.written,
+        stock_new=stock.new,
+        stock_removed=removed,
+        products_found=found.products,
+        stock_found=found.stock,
+        stock_sums_wrong=tuple(found.sums_wrong or ()),
+        seconds=round(float(ended - began), 3),
+    )
+
+
+def _stage(connection: Connection, name: str, columns: dict[str, str], frame: pd.DataFrame) -> None:
+    defined = ", ".join(f"{column} {kind}" for column, kind in columns.items())
+    connection.execute(text(f"CREATE TEMPORARY TABLE {name} ({defined}) ON COMMIT DROP"))
+    _copy(connection, name, list(columns), _rows(frame, columns))
+    connection.execute(text(f"ANALYZE {name}"))
+
+
+def _rows(frame: pd.DataFrame, columns: dict[str, str]) -> Iterable[Sequence[Any]]:
+    series = [
+        [None if value is None else dump_json(value) for value in frame[column]]
+        if kind == "jsonb"
+        else frame[column].to_list()
+        for column, kind in columns.items()
+    ]
+    return zip(*series, strict=True)
+
+
+def _copy(
+    connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> None:
+    driver = connection.connection.driver_connection
+    assert driver is not None  # noqa: S101 - an open connection has one
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN"
+    with driver.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def store_priced(engine: Engine, partition: Partition, products: pd.DataFrame) -> None:
+    """Replace the partition's priced products by those of the frame."""
+
+    def work(connection: Connection) -> None:
+        lock_dealer(connection, partition.dealer)
+        table = priced_product
+        connection.execute(
+            delete(table).where(
+                table.c.dealer == partition.dealer, table.c.sync_date == partition.sync_date
+            )
+        )
+        columns = PRODUCT_COLUMNS | {"no_price_reason": "text"}
+        _copy(
+            connection,
+            table.name,
+            ["dealer", "sync_date", *columns],
+            ((partition.dealer, partition.sync_date, *row) for row in _rows(products, columns)),
+        )
+
+    transaction(engine, work)
+
+
+def read_priced(engine: Engine, partition: Partition) -> pd.DataFrame:
+    """The partition's priced products, columns of ``PRODUCT_COLUMNS`` and ``no_price_reason``."""
+    table = priced_product
+    columns = [*PRODUCT_COLUMNS, "no_price_reason"]
+    statement = (
+        table.select()
+        .with_only_columns(*(table.c[name] for name in columns))
+        .where(table.c.dealer == partition.dealer, table.c.sync_date == partition.sync_date)
+        .order_by(table.c.product_code)
+    )
+    with translated(engine), engine.connect() as connection:
+        rows = connection.execute(statement).all()
+    return pd.DataFrame([tuple(row) for row in rows], columns=columns, dtype=object)
+
+
+_DROP_NEWER = """
+DELETE FROM stage_product s USING product p
+WHERE p.dealer = :dealer AND p.product_code = s.product_code AND p.sync_date > :sync_date
+"""
+
+# A day that is loaded after a later one may bring products which the later listing no longer had.
+_SWITCH_OFF_LATECOMERS = """
+UPDATE stage_product s SET is_sales = '0', no_sales_reason = :reason
+WHERE NOT EXISTS (
+        SELECT FROM product p WHERE p.dealer = :dealer AND p.product_code = s.product_code)
+  AND EXISTS (
+        SELECT FROM raw_partition r
+        WHERE r.dealer = :dealer AND r.asset_key = 'product_listings' AND r.is_complete
+          AND r.loaded_at IS NOT NULL AND r.sync_date > :sync_date)
+"""
+
+_UPSERT_BRANDS = """
+INSERT INTO brand (dealer, name)
+SELECT :dealer, brand FROM stage_product WHERE brand IS NOT NULL GROUP BY brand ORDER BY brand
+ON CONFLICT (dealer, name) DO NOTHING
+"""
+
+_REMOVE_STOCK = """
+DELETE FROM product_stock t USING stage_answer a
+WHERE t.dealer = :dealer AND t.product_code = a.product_code AND t.county_code = a.county_code
+  AND a.is_whole
+  AND NOT EXISTS (
+        SELECT FROM stage_stock k
+        WHERE (k.product_code, k.county_code, k.sec_code)
+            = (t.product_code, t.county_code, t.sec_code))
+"""
+
+_REMOVE_COUNTIES = """
+DELETE FROM product_stock
+WHERE dealer = :dealer AND sync_date <= :sync_date AND NOT county_code = ANY(:counties)
+"""
+
+_UPSERT_STOCK = """
+WITH written AS (
+    INSERT INTO product_stock AS t (
+        dealer, product_code, county_code, sec_code, stock, warehouse_grade, cut_time,
+        expected_delivery_at, delivery_hours, is_transfer, sync_date, synced_at)
+    SELECT :dealer, product_code, county_code, sec_code, stock, warehouse_grade, cut_time,
+        expected_delivery_at, delivery_hours, is_transfer, :sync_date, now()
+    FROM stage_stock ORDER BY product_code, county_code, sec_code
+    ON CONFLICT (dealer, product_code, county_code, sec_code) DO UPDATE SET
+        stock = excluded.stock, warehouse_grade = excluded.warehouse_grade,
+        cut_time = excluded.cut_time, expected_delivery_at = excluded.expected_delivery_at,
+        delivery_hours = excluded.delivery_hours, is_transfer = excluded.is_transfer,
+        sync_date = excluded.sync_date, synced_at = excluded.synced_at
+    RETURNING (xmax = 0) AS is_new
+)
+SELECT count(*) AS written, count(*) FILTER (WHERE is_new) AS new FROM written
+"""
+
+_FOLLOWING = (
+    "name",
+    "product_model",
+    "product_group",
+    "brand_id",
+    "product_image_url",
+    "product_page_urls",
+    "is_sales",
+    "no_sales_reason",
+)
+_PRICES = ("supply_price", "invoice_price", "market_price", "stock_rebate", "rebate_money")
+# What a row becomes, column by column; `updated_at` moves only when one of these differs.
+_NEW_VALUES = (
+    {name: f"excluded.{name}" for name in _FOLLOWING}
+    | {name: f"coalesce(excluded.{name}, p.{name})" for name in _PRICES}
+    | {
+        "price": "coalesce(p.price, excluded.price)",
+        "stock": "coalesce(excluded.stock, p.stock)",
+    }
+    | {
+        name: f"CASE WHEN excluded.stock IS NULL THEN p.{name} ELSE excluded.{name} END"
+        for name in ("warehouse_code", "warehouse_grade")
+    }
+)
+
+_UPSERT_PRODUCTS = f"""
+WITH warehouses AS (
+    SELECT a.product_code, t.stock, t.sec_code, t.warehouse_grade
+    FROM (SELECT DISTINCT product_code FROM stage_answer) a
+    LEFT JOIN product_stock t ON t.dealer = :dealer AND t.product_code = a.product_code
+), totals AS (
+    SELECT product_code, coalesce(sum(stock), 0) AS stock,
+        (array_agg(sec_code ORDER BY stock DESC, sec_code) FILTER (WHERE stock > 0))[1]
+            AS warehouse_code,
+        (array_agg(warehouse_grade ORDER BY stock DESC, sec_code) FILTER (WHERE stock > 0))[1]
+            AS warehouse_grade
+    FROM warehouses GROUP BY product_code
+), written AS (
+    INSERT INTO product AS p (
+        dealer, product_code, name, product_model, product_group, brand_id, price,
+        supply_price, invoice_price, market_price, stock_rebate, rebate_money,
+        product_image_url, product_page_urls, is_sales, no_sales_reason,
+        stock, warehouse_code, warehouse_grade, source, sync_date, last_sync_at)
+    SELECT :dealer, s.product_code, coalesce(s.product_model, s.product_code), s.product_model,
+        s.product_group, b.id, coalesce(s.market_price, s.supply_price),
+        s.supply_price, s.invoice_price, s.market_price, s.stock_rebate, s.rebate_money,
+        s.product_image_url, coalesce(s.product_page_urls, '[]'), s.is_sales, s.no_sales_reason,
+        w.stock, w.warehouse_code, w.warehouse_grade, 'haier', :sync_date, now()
+    FROM stage_product s
+    LEFT JOIN brand b ON b.dealer = :dealer AND b.name = s.brand
+    LEFT JOIN totals w ON w.product_code = s.product_code
+    ORDER BY s.product_code
+    ON CONFLICT (dealer, product_code) DO UPDATE SET
+        {", ".join(f"{name} = {value}" for name, value in _NEW_VALUES.items())},
+        sync_date = excluded.sync_date,
+        last_sync_at = excluded.last_sync_at,
+        updated_at = CASE
+            WHEN ({", ".join(f"p.{name}" for name in _NEW_VALUES)})
+                IS DISTINCT FROM ({", ".join(_NEW_VALUES.values())})
+            THEN now() ELSE p.updated_at END
+    RETURNING (xmax = 0) AS is_new, updated_at = now() AS is_changed
+)
+SELECT count(*) AS written, count(*) FILTER (WHERE is_new) AS new,
+    count(*) FILTER (WHERE is_changed AND NOT is_new) AS changed
+FROM written
+"""
+
+_SWITCH_OFF_VANISHED = """
+UPDATE product p
+SET is_sales = '0', no_sales_reason = :reason, sync_date = :sync_date,
+    updated_at = now(), last_sync_at = now()
+WHERE p.dealer = :dealer AND p.source = 'haier' AND p.sync_date <= :sync_date
+  AND (p.is_sales <> '0' OR p.no_sales_reason IS DISTINCT FROM :reason)
+  AND NOT EXISTS (SELECT FROM stage_product s WHERE s.product_code = p.product_code)
+"""
+
+_COUNT = """
+SELECT
+    (SELECT count(DISTINCT brand) FROM stage_product) AS brands,
+    (SELECT count(*) FROM stage_product s JOIN product p
+        ON p.dealer = :dealer AND p.product_code = s.product_code
+        AND p.sync_date = :sync_date AND p.is_sales = s.is_sales) AS products,
+    (SELECT count(*) FROM stage_stock k JOIN product_stock t
+        ON t.dealer = :dealer AND t.product_code = k.product_code
+        AND t.county_code = k.county_code AND t.sec_code = k.sec_code
+        AND t.stock = k.stock) AS stock,
+    (SELECT array_agg(product_code ORDER BY product_code) FROM (
+        SELECT p.product_code FROM product p
+        JOIN (SELECT DISTINCT product_code FROM stage_answer) a USING (product_code)
+        LEFT JOIN product_stock t ON t.dealer = p.dealer AND t.product_code = p.product_code
+        WHERE p.dealer = :dealer
+        GROUP BY p.product_code, p.stock
+        HAVING p.stock IS DISTINCT FROM coalesce(sum(t.stock), 0)
+    ) wrong) AS sums_wrong
+"""

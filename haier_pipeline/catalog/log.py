@@ -1,0 +1,220 @@
+"""The sync log: one row for each attempt to materialize one asset partition.
+
+A row is begun in a transaction of its own and finished exactly once, the row of a load inside the
+load's own transaction. What the words mean to a person, in both languages, is here too; how rows
+are shown is not.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, and_, func, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from haier_pipeline.catalog.database import transaction, translated
+from haier_pipeline.catalog.tables import FINAL_STATUSES, haier_sync_log
+
+TYPE_LABELS: Mapping[str, tuple[str, str]] = {
+    "products": ("products", "商品"),
+    "prices": ("prices", "价格"),
+    "stock": ("stock", "库存"),
+    "order": ("orders", "订单"),
+    "logistics": ("logistics", "物流"),
+    "manual": ("manual query", "手动查询"),
+    "balance": ("balance", "余额"),
+}
+STATUS_LABELS: Mapping[str, tuple[str, str]] = {
+    "pending": ("pending", "等待中"),
+    "processing": ("processing", "进行中"),
+    "success": ("success", "成功"),
+    "failed": ("failed", "失败"),
+    "partial": ("partial", "部分成功"),
+}
+
+_OPEN = haier_sync_log.c.status.not_in(FINAL_STATUSES)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """What is attempted: one asset of one partition, in one run."""
+
+    sync_type: str
+    asset_key: str
+    dealer: str
+    sync_date: date
+    run_id: str
+    root_run_id: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """The result of one asset check, as the log keeps it."""
+
+    name: str
+    passed: bool
+    description: str
+    severity: str = "ERROR"
+    blocking: bool = False
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "passed": self.passed,
+            "severity": self.severity,
+            "description": self.description,
+            "metadata": dict(self.metadata),
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an attempt ended. ``total`` is ``success + failed``, whatever the unit is."""
+
+    status: str
+    message: str
+    success: int = 0
+    failed: int = 0
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    checks: Sequence[Check] = ()
+
+    @property
+    def total(self) -> int:
+        return self.success + self.failed
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the log as it is shown."""
+
+    id: int
+    sync_type: str
+    status: str
+    message: str
+    total_count: int
+    success_count: int
+    failed_count: int
+    dealer: str
+    sync_date: date | None
+    run_id: str | None
+    attempt: int
+    asset_key: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    metadata: dict[str, Any]
+    checks: list[dict[str, Any]]
+
+    @property
+    def duration(self) -> float | None:
+        """Seconds from start to end; ``None`` while there is no end."""
+        if self.started_at is None or self.completed_at is None:
+            return None
+        return round((self.completed_at - self.started_at).total_seconds(), 3)
+
+
+def begin(engine: Engine, attempt: Attempt) -> int:
+    """Open the row of an attempt, committed at once, and return its id."""
+    earlier = (
+        select(func.count())
+        .where(
+            haier_sync_log.c.root_run_id == attempt.root_run_id,
+            haier_sync_log.c.asset_key == attempt.asset_key,
+            haier_sync_log.c.dealer == attempt.dealer,
+        )
+        .scalar_subquery()
+    )
+    row = insert(haier_sync_log).values(
+        sync_type=attempt.sync_type,
+        asset_key=attempt.asset_key,
+        dealer=attempt.dealer,
+        sync_date=attempt.sync_date,
+        run_id=attempt.run_id,
+        root_run_id=attempt.root_run_id,
+        attempt=earlier + 1,
+        status="processing",
+        started_at=func.clock_timestamp(),
+    )
+    statement = row.returning(haier_sync_log.c.id)
+    return int(transaction(engine, lambda connection: connection.execute(statement).scalar_one()))
+
+
+def finish(connection: Connection, row: int, result: Result) -> bool:
+    """Write the end of an attempt; a row that has ended already is left alone.
+
+    Returns whether this call ended it. A load calls this on its own connection, so that data and
+    success become visible together or not at all.
+    """
+    statement = (
+        update(haier_sync_log)
+        .where(haier_sync_log.c.id == row, _OPEN)
+        .values(
+            status=result.status,
+            message=result.message,
+            total_count=result.total,
+            success_count=result.success,
+            failed_count=result.failed,
+            metadata=dict(result.metadata),
+            checks=[check.as_json() for check in result.checks],
+            completed_at=func.clock_timestamp(),
+        )
+    )
+    return connection.execute(statement).rowcount == 1
+
+
+def close_abandoned(engine: Engine, dealer: str, sync_date: date, own: Sequence[int]) -> int:
+    """Fail the open rows of a partition whose lock the caller holds, except for its ``own`` ones.
+
+    Returns how many there were (fault matrix, row 35).
+    """
+    statement = (
+        update(haier_sync_log)
+        .where(
+            haier_sync_log.c.dealer == dealer,
+            haier_sync_log.c.sync_date == sync_date,
+            haier_sync_log.c.asset_key.is_not(None),
+            haier_sync_log.c.id.not_in(own),
+            haier_sync_log.c.status == "processing",
+        )
+        .values(
+            status="failed",
+            message="the run ended without a word: its process was killed or the machine went down",
+            completed_at=func.clock_timestamp(),
+        )
+    )
+    return transaction(engine, lambda connection: connection.execute(statement).rowcount)
+
+
+def entries(
+    engine: Engine,
+    *,
+    dealer: str | None = None,
+    sync_type: str | None = None,
+    status: str | None = None,
+    run_ids: Sequence[str] | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Entry]:
+    """The newest rows first; ``before`` is the id of the last row of the page before."""
+    table = haier_sync_log.c
+    conditions = [
+        column == value
+        for column, value in (
+            (table.dealer, dealer),
+            (table.sync_type, sync_type),
+            (table.status, status),
+        )
+        if value is not None
+    ]
+    if run_ids is not None:
+        conditions.append(table.run_id.in_(run_ids))
+    if before is not None:
+        conditions.append(table.id < before)
+    columns = [table[name] for name in Entry.__dataclass_fields__]
+    statement = (
+        select(*columns).where(and_(True, *conditions)).order_by(table.id.desc()).limit(limit)
+    )
+    with translated(engine), engine.connect() as connection:
+        return [Entry(**row) for row in connection.execute(statement).mappings()]

@@ -1,0 +1,255 @@
+"""What the platform said, record by record, for each partition: written as it arrives, read again.
+
+Payloads go in and out untouched; what they mean is decided elsewhere. A record carries the root
+run under which it was fetched, so that a sync which was killed goes on where it was.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+from sqlalchemy.types import Text
+
+from haier_pipeline.catalog.database import dump_json, transaction, translated
+from haier_pipeline.catalog.tables import RAW_TABLES, raw_partition, rejected_record
+
+CHUNK_ROWS = 2_000
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One dealer's day."""
+
+    dealer: str
+    sync_date: date
+
+    @property
+    def key(self) -> str:
+        """As Dagster writes it: ``2026-11-22|haier``."""
+        return f"{self.sync_date:%Y-%m-%d}|{self.dealer}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """How a raw partition stands."""
+
+    root_run_id: str
+    started_at: datetime
+    completed_at: datetime | None
+    record_count: int
+    is_complete: bool
+
+
+@dataclass(frozen=True)
+class RawRecord:
+    """One answer about a product, for stock about a product in a county."""
+
+    product_code: str
+    payload: Any
+    county_code: str | None = None
+
+
+@dataclass(frozen=True)
+class RejectedRecord:
+    """A record that could not be read, with the reason in words."""
+
+    reason: str
+    payload: Any
+
+
+def find(engine: Engine, partition: Partition, asset: str) -> Stored | None:
+    """How the partition of ``asset`` stands; ``None`` when nothing was ever fetched for it."""
+    table = raw_partition.c
+    columns = [table[name] for name in Stored.__dataclass_fields__]
+    statement = select(*columns).where(_is(raw_partition, partition), table.asset_key == asset)
+    with translated(engine), engine.connect() as connection:
+        row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else Stored(**row)
+
+
+def last_listing_count(engine: Engine, dealer: str) -> int | None:
+    """How long the dealer's last complete listing was, of any day; ``None`` before the first."""
+    table = raw_partition.c
+    statement = (
+        select(table.record_count)
+        .where(table.dealer == dealer, table.asset_key == "product_listings", table.is_complete)
+        .order_by(table.sync_date.desc())
+        .limit(1)
+    )
+    with translated(engine), engine.connect() as connection:
+        return connection.scalar(statement)
+
+
+def open_fetch(engine: Engine, partition: Partition, asset: str, root_run_id: str) -> None:
+    """Note that a fetch begins, or goes on when it is of the same root run."""
+    row = insert(raw_partition).values(
+        dealer=partition.dealer,
+        sync_date=partition.sync_date,
+        asset_key=asset,
+        root_run_id=root_run_id,
+    )
+    statement = row.on_conflict_do_update(
+        index_elements=raw_partition.primary_key.columns,
+        set_={
+            "root_run_id": root_run_id,
+            "started_at": func.clock_timestamp(),
+            "completed_at": None,
+        },
+        where=raw_partition.c.root_run_id != root_run_id,
+    )
+    transaction(engine, lambda connection: connection.execute(statement))
+
+
+def close_fetch(engine: Engine, partition: Partition, asset: str) -> None:
+    """Note that every unit of the fetch has been asked for."""
+    statement = (
+        update(raw_partition)
+        .where(_is(raw_partition, partition), raw_partition.c.asset_key == asset)
+        .values(completed_at=func.clock_timestamp())
+    )
+    transaction(engine, lambda connection: connection.execute(statement))
+
+
+def fetched(
+    engine: Engine, partition: Partition, asset: str, root_run_id: str
+) -> set[tuple[str, ...]]:
+    """The keys that were answered under this root run: what a resumed sync need not ask again."""
+    table = RAW_TABLES[asset]
+    key = [table.c[name] for name in _key_columns(asset)]
+    statement = select(*key).where(_is(table, partition), table.c.root_run_id == root_run_id)
+    with translated(engine), engine.connect() as connection:
+        return {tuple(row) for row in connection.execute(statement)}
+
+
+def save(
+    engine: Engine,
+    partition: Partition,
+    asset: str,
+    root_run_id: str,
+    records: Sequence[RawRecord],
+    rejected: Sequence[RejectedRecord] = (),
+    *,
+    run_id: str,
+) -> None:
+    """Store answers in a transaction of their own; a newer answer replaces an older one."""
+
+    def work(connection: Connection) -> None:
+        _upsert(connection, partition, asset, root_run_id, records)
+        _reject(connection, partition, asset, rejected, run_id=run_id)
+
+    transaction(engine, work)
+
+
+def save_listing(
+    engine: Engine,
+    partition: Partition,
+    root_run_id: str,
+    records: Sequence[RawRecord],
+    rejected: Sequence[RejectedRecord],
+    *,
+    run_id: str,
+    complete: bool,
+) -> None:
+    """Store a listing; a complete one replaces the partition's, a chosen one adds to it."""
+    asset = "product_listings"
+    table = RAW_TABLES[asset]
+
+    def work(connection: Connection) -> None:
+        if complete:
+            connection.execute(delete(table).where(_is(table, partition)))
+        _upsert(connection, partition, asset, root_run_id, records)
+        _reject(connection, partition, asset, rejected, run_id=run_id)
+        values: dict[str, Any] = {"completed_at": func.clock_timestamp()}
+        if complete:
+            values |= {"record_count": len(records), "is_complete": True}
+        connection.execute(
+            update(raw_partition)
+            .where(_is(raw_partition, partition), raw_partition.c.asset_key == asset)
+            .values(**values)
+        )
+
+    transaction(engine, work)
+
+
+def read(
+    engine: Engine, partition: Partition, asset: str, root_run_id: str | None = None
+) -> Iterator[RawRecord]:
+    """Every stored record of the partition in the order of its key, in chunks off the server."""
+    table = RAW_TABLES[asset]
+    key = [table.c[name] for name in _key_columns(asset)]
+    statement = select(*key, table.c.payload).where(_is(table, partition)).order_by(*key)
+    if root_run_id is not None:
+        statement = statement.where(table.c.root_run_id == root_run_id)
+    with translated(engine), engine.connect() as connection:
+        options = connection.execution_options(yield_per=CHUNK_ROWS)
+        for row in options.execute(statement).mappings():
+            yield RawRecord(row["product_code"], row["payload"], row.get("county_code"))
+
+
+def _is(table: Any, partition: Partition) -> Any:
+    return (table.c.dealer == partition.dealer) & (table.c.sync_date == partition.sync_date)
+
+
+def _key_columns(asset: str) -> list[str]:
+    return ["product_code", "county_code"] if asset == "stock_levels" else ["product_code"]
+
+
+def _upsert(
+    connection: Connection,
+    partition: Partition,
+    asset: str,
+    root_run_id: str,
+    records: Iterable[RawRecord],
+) -> None:
+    table = RAW_TABLES[asset]
+    key = _key_columns(asset)
+    # Whole columns as arrays: as fast as COPY at these sizes, and needs no temporary table.
+    statement = text(
+        f"INSERT INTO {table.name} AS t (dealer, sync_date, root_run_id, {', '.join(key)}, payload)"
+        f" SELECT :dealer, :sync_date, :root_run_id, k.*"
+        f" FROM unnest({', '.join(f':{name}' for name in key)}, CAST(:payload AS jsonb[])) AS k"
+        f" ON CONFLICT (dealer, sync_date, {', '.join(key)}) DO UPDATE SET"
+        " payload = excluded.payload, root_run_id = excluded.root_run_id,"
+        " fetched_at = clock_timestamp()"
+    ).bindparams(*(bindparam(name, type_=ARRAY(Text)) for name in [*key, "payload"]))
+    remaining = iter(records)
+    while chunk := list(islice(remaining, CHUNK_ROWS)):
+        # One statement may not meet a key twice; the last answer counts.
+        last = {(record.product_code, record.county_code): record for record in chunk}
+        values: Mapping[str, Any] = {
+            "dealer": partition.dealer,
+            "sync_date": partition.sync_date,
+            "root_run_id": root_run_id,
+            "payload": [dump_json(record.payload) for record in last.values()],
+        } | {name: [getattr(record, name) for record in last.values()] for name in key}
+        connection.execute(statement, values)
+
+
+def _reject(
+    connection: Connection,
+    partition: Partition,
+    asset: str,
+    rejected: Sequence[RejectedRecord],
+    *,
+    run_id: str,
+) -> None:
+    if not rejected:
+        return
+    connection.execute(
+        insert(rejected_record),
+        [
+            {
+                "dealer": partition.dealer,
+                "sync_date": partition.sync_date,
+                "asset_key": asset,
+                "run_id": run_id,
+                "reason": record.reason,
+                "payload": record.payload,
+            }
+            for record in rejected
+        ],
+    )

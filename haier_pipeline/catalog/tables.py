@@ -1,0 +1,333 @@
+"""The tables, as SQLAlchemy Core sees them. What is in them is explained in docs/tables.md.
+
+Only definitions belong here. The database is changed by the migrations beside this module; a test
+proves that both describe the same tables.
+
+Two rules run through all of them. Amounts are ``numeric`` without a scale and lie in ``[0, 10¹⁰)``:
+the upper bound also keeps out NaN, which PostgreSQL sorts above every number. Text that becomes
+part of a key has a bounded length, since a B-tree refuses longer ones.
+"""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+DEALER_LENGTH = 50
+CODE_LENGTH = 100
+BRAND_LENGTH = 200
+
+SYNC_TYPES = ("products", "prices", "stock", "order", "logistics", "manual", "balance")
+STATUSES = ("pending", "processing", "success", "failed", "partial")
+FINAL_STATUSES = ("success", "failed", "partial")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+NOW = text("now()")
+
+
+def _id() -> Column[int]:
+    return Column("id", BigInteger, Identity(always=False), primary_key=True)
+
+
+def _dealer(*, key: bool = False) -> Column[str]:
+    return Column("dealer", String(DEALER_LENGTH), nullable=False, primary_key=key)
+
+
+def _time(name: str, *, required: bool = True) -> Column[object]:
+    default = NOW if required else None
+    return Column(name, DateTime(timezone=True), nullable=not required, server_default=default)
+
+
+def _amounts(*names: str) -> list[Column[object] | CheckConstraint]:
+    parts: list[Column[object] | CheckConstraint] = [Column(name, Numeric) for name in names]
+    parts += [CheckConstraint(f"{name} >= 0 AND {name} < 1e10", name=name) for name in names]
+    return parts
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+haier_config = Table(
+    "haier_config",
+    metadata,
+    _id(),
+    Column("name", String(DEALER_LENGTH), nullable=False),
+    Column("config", JSONB, nullable=False),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    _time("created_at"),
+    _time("updated_at"),
+    UniqueConstraint("name"),
+)
+
+haier_sync_log = Table(
+    "haier_sync_log",
+    metadata,
+    _id(),
+    Column("sync_type", String(20), nullable=False),
+    Column("status", String(20), nullable=False, server_default="pending"),
+    Column("message", Text, nullable=False, server_default=""),
+    Column("total_count", Integer, nullable=False, server_default="0"),
+    Column("success_count", Integer, nullable=False, server_default="0"),
+    Column("failed_count", Integer, nullable=False, server_default="0"),
+    _time("started_at", required=False),
+    _time("completed_at", required=False),
+    _time("created_at"),
+    _dealer(),
+    Column("sync_date", Date),
+    Column("run_id", String(64)),
+    # The first run of a chain of retries: what was fetched under it is not fetched again.
+    Column("root_run_id", String(64)),
+    Column("attempt", Integer, nullable=False, server_default="1"),
+    Column("asset_key", String(100)),
+    Column("metadata", JSONB, nullable=False, server_default="{}"),
+    Column("checks", JSONB, nullable=False, server_default="[]"),
+    _one_of("sync_type", SYNC_TYPES),
+    _one_of("status", STATUSES),
+    CheckConstraint(
+        "total_count = success_count + failed_count"
+        " AND total_count >= 0 AND success_count >= 0 AND failed_count >= 0",
+        name="counts_add_up",
+    ),
+    CheckConstraint(
+        "(completed_at IS NOT NULL) = (status IN ('success', 'failed', 'partial'))",
+        name="completed_when_final",
+    ),
+    Index(None, "sync_type"),
+    Index(None, "status"),
+    Index(None, "created_at"),
+    Index("ix_haier_sync_log_status_newest", "status", text("created_at DESC")),
+    Index("ix_haier_sync_log_sync_type_newest", "sync_type", text("created_at DESC")),
+    Index("ix_haier_sync_log_partition", "dealer", "sync_date", "asset_key"),
+    Index(None, "run_id"),
+)
+
+brand = Table(
+    "brand",
+    metadata,
+    _id(),
+    _dealer(),
+    Column("name", String(BRAND_LENGTH), nullable=False),
+    _time("created_at"),
+    _time("updated_at"),
+    UniqueConstraint("dealer", "name"),
+)
+
+PRICE_COLUMNS = ("supply_price", "invoice_price", "market_price", "stock_rebate", "rebate_money")
+
+product = Table(
+    "product",
+    metadata,
+    _id(),
+    _dealer(),
+    Column("product_code", String(CODE_LENGTH), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("product_model", Text),
+    Column("product_group", Text),
+    Column("brand_id", BigInteger, ForeignKey("brand.id")),
+    *_amounts("price", *PRICE_COLUMNS),
+    Column("product_image_url", Text),
+    Column("product_page_urls", JSONB, nullable=False, server_default="[]"),
+    Column("is_sales", String(1), nullable=False),
+    Column("no_sales_reason", Text),
+    Column("stock", BigInteger),
+    Column("warehouse_code", String(CODE_LENGTH)),
+    Column("warehouse_grade", Text),
+    Column("source", String(20), nullable=False, server_default="haier"),
+    Column("is_active", Boolean, nullable=False, server_default=text("true")),
+    Column("sync_date", Date, nullable=False),
+    _time("created_at"),
+    _time("updated_at"),
+    _time("last_sync_at"),
+    UniqueConstraint("dealer", "product_code"),
+    _one_of("is_sales", ("0", "1")),
+    CheckConstraint("stock >= 0", name="stock"),
+    Index(None, "brand_id"),
+    # Room on each page for a new version of its rows: the time of sync changes every day, and
+    # an update that finds room beside the old row touches no index.
+    postgresql_with={"fillfactor": 50},
+)
+
+product_stock = Table(
+    "product_stock",
+    metadata,
+    _dealer(key=True),
+    Column("product_code", String(CODE_LENGTH), primary_key=True),
+    Column("county_code", String(6), primary_key=True),
+    Column("sec_code", String(CODE_LENGTH), primary_key=True),
+    Column("stock", BigInteger, nullable=False),
+    Column("warehouse_grade", Text),
+    Column("cut_time", Text),
+    Column("expected_delivery_at", DateTime(timezone=True)),
+    Column("delivery_hours", Numeric),
+    Column("is_transfer", Boolean),
+    Column("sync_date", Date, nullable=False),
+    _time("synced_at"),
+    CheckConstraint("stock >= 0", name="stock"),
+    CheckConstraint("delivery_hours >= 0 AND delivery_hours < 1e6", name="delivery_hours"),
+    postgresql_with={"fillfactor": 50},
+)
+
+CHANGE_KINDS = (
+    "appeared",
+    "vanished",
+    "back",
+    "price_up",
+    "price_down",
+    "sold_out",
+    "restocked",
+)
+
+catalog_change = Table(
+    "catalog_change",
+    metadata,
+    _dealer(key=True),
+    Column("sync_date", Date, primary_key=True),
+    Column("product_code", String(CODE_LENGTH), primary_key=True),
+    Column("kind", String(20), primary_key=True),
+    Column("old_value", Text),
+    Column("new_value", Text),
+    _one_of("kind", CHANGE_KINDS),
+)
+
+rejected_record = Table(
+    "rejected_record",
+    metadata,
+    _id(),
+    _dealer(),
+    Column("sync_date", Date, nullable=False),
+    Column("asset_key", String(100), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("payload", JSONB),
+    _time("created_at"),
+    Index(None, "dealer", "sync_date"),
+)
+
+account_balance = Table(
+    "account_balance",
+    metadata,
+    _dealer(key=True),
+    Column("sync_date", Date, primary_key=True),
+    Column("payer_account_code", String(CODE_LENGTH), primary_key=True),
+    Column("sale_group_code", String(CODE_LENGTH), primary_key=True, server_default=""),
+    Column("payer_account_name", Text),
+    Column("sale_group_name", Text),
+    # An account can be overdrawn: the one amount that may be negative.
+    Column("balance", Numeric, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _time("fetched_at"),
+    CheckConstraint("balance > -1e12 AND balance < 1e12", name="balance"),
+)
+
+order_logistics = Table(
+    "order_logistics",
+    metadata,
+    _id(),
+    _dealer(),
+    Column("sync_date", Date, nullable=False),
+    Column("order_code", String(CODE_LENGTH), nullable=False),
+    Column("kind", String(20), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _time("fetched_at"),
+    _one_of("kind", ("central", "own_delivery", "courier")),
+    UniqueConstraint("dealer", "sync_date", "order_code", "kind", "position"),
+)
+
+
+def _raw(name: str, *key: Column[str]) -> Table:
+    """A table of answers: one row for each record, its payload as the platform sent it."""
+    return Table(
+        name,
+        metadata,
+        _dealer(key=True),
+        Column("sync_date", Date, primary_key=True),
+        Column("product_code", String(CODE_LENGTH), primary_key=True),
+        *key,
+        Column("payload", JSONB, nullable=False),
+        Column("root_run_id", String(64), nullable=False),
+        _time("fetched_at"),
+    )
+
+
+raw_product_listing = _raw("raw_product_listing")
+raw_price_quote = _raw("raw_price_quote")
+raw_stock_level = _raw("raw_stock_level", Column("county_code", String(6), primary_key=True))
+
+RAW_TABLES = {
+    "product_listings": raw_product_listing,
+    "price_quotes": raw_price_quote,
+    "stock_levels": raw_stock_level,
+}
+
+raw_partition = Table(
+    "raw_partition",
+    metadata,
+    _dealer(key=True),
+    Column("sync_date", Date, primary_key=True),
+    Column("asset_key", String(100), primary_key=True),
+    Column("root_run_id", String(64), nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False, server_default=NOW),
+    _time("completed_at", required=False),
+    # Rows of the last complete answer; what the shrink check measures the next one against.
+    Column("record_count", Integer, nullable=False, server_default="0"),
+    # The partition holds everything the dealer may buy, not only products somebody chose.
+    Column("is_complete", Boolean, nullable=False, server_default=text("false")),
+    _time("loaded_at", required=False),
+)
+
+priced_product = Table(
+    "priced_product",
+    metadata,
+    _dealer(key=True),
+    Column("sync_date", Date, primary_key=True),
+    Column("product_code", String(CODE_LENGTH), primary_key=True),
+    Column("product_model", Text),
+    Column("product_group", Text),
+    Column("brand", String(BRAND_LENGTH)),
+    Column("product_image_url", Text),
+    Column("product_page_urls", JSONB, nullable=False, server_default="[]"),
+    Column("is_sales", String(1), nullable=False),
+    Column("no_sales_reason", Text),
+    *_amounts(*PRICE_COLUMNS),
+    Column("no_price_reason", Text),
+    _one_of("is_sales", ("0", "1")),
+)
+
+# Worthless after a crash of the server, and written ten times a second: not worth a journal.
+dealer_pace = Table(
+    "dealer_pace",
+    metadata,
+    _dealer(key=True),
+    Column("booked", ARRAY(Double), nullable=False, server_default="{}"),
+    prefixes=["UNLOGGED"],
+)
