@@ -1,0 +1,482 @@
+"""The command line: parse, call, print.
+
+What a command does belongs to the modules it calls. They are imported inside the commands, so that
+``haier --help`` and a usage error answer at once.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date, timedelta
+from enum import IntEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from haier_pipeline.errors import HaierError, InvalidConfig, InvalidInput
+from haier_pipeline.settings import Settings, read_settings
+
+if TYPE_CHECKING:
+    from haier_pipeline.catalog.log import Entry
+    from haier_pipeline.installation import Installation
+
+
+class Exit(IntEnum):
+    """What a command's exit code means."""
+
+    SUCCESS = 0
+    FAILED = 1
+    USAGE = 2
+    PARTIAL = 3
+
+
+EXIT_OF_STATUS = {"success": Exit.SUCCESS, "partial": Exit.PARTIAL, "failed": Exit.FAILED}
+STATUS_STYLES = {"success": "green", "partial": "yellow", "failed": "red"}
+
+app = typer.Typer(
+    name="haier",
+    help="Keeps a Haier dealer's catalog in PostgreSQL: products, prices and stock.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+database = typer.Typer(help="The database.", no_args_is_help=True)
+app.add_typer(database, name="db")
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Dealer = Annotated[str | None, typer.Option(help="Only this dealer; without it every active one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def main() -> None:
+    """Run the command line; an error of ours becomes one sentence and an exit code."""
+    # A terminated sync ends like an interrupted one: rolled back, its log rows closed.
+    signal.signal(signal.SIGTERM, lambda *_: _interrupt())
+    try:
+        app()
+    except HaierError as error:
+        _fail(error)
+    except KeyboardInterrupt:
+        errors.print("cancelled; the catalog is as it was")
+        sys.exit(128 + signal.SIGINT)
+
+
+def _interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(error: HaierError) -> NoReturn:
+    errors.print(f"[red]error:[/red] {escape(str(error))}")
+    usage = isinstance(error, InvalidInput) and not isinstance(error, InvalidConfig)
+    sys.exit(Exit.USAGE if usage else Exit.FAILED)
+
+
+@contextmanager
+def _installation(**options: Any) -> Iterator["Installation"]:
+    from haier_pipeline.installation import Installation
+
+    with Installation(read_settings(os.environ), **options) as installation:
+        yield installation
+
+
+@app.command()
+def sync(
+    dealer: Dealer = None,
+    product_code: Annotated[
+        list[str] | None, typer.Option(help="Only this product (repeatable).")
+    ] = None,
+    county_code: Annotated[
+        list[str] | None, typer.Option(help="Stock in this county only (repeatable).")
+    ] = None,
+    no_prices: Annotated[bool, typer.Option("--no-prices", help="Leave prices alone.")] = False,
+    no_stock: Annotated[bool, typer.Option("--no-stock", help="Leave stock alone.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a sync of today was killed or failed.")
+    ] = False,
+    accept_shrink: Annotated[
+        bool, typer.Option("--accept-shrink", help="Let a much shorter listing pass this once.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Sync today: listing, prices, stock, catalog, for every active dealer."""
+    from haier_pipeline.catalog.raw import Partition
+    from haier_pipeline.sync.run import resumable, today
+
+    for county in county_code or []:
+        if not (county.isascii() and county.isdigit() and len(county) == 6):
+            raise InvalidInput(f"--county-code {county!r} is not six digits, such as 110101")
+    if any(not code.strip() for code in product_code or []):
+        raise InvalidInput("--product-code is blank")
+    assets = ["product_listings", "priced_products", "brands", "products", "product_stock"]
+    config: dict[str, dict[str, Any]] = {
+        "product_listings": {
+            "product_codes": [code.strip() for code in product_code or []],
+            "accept_shrink": accept_shrink,
+        }
+    }
+    if not no_prices:
+        assets.append("price_quotes")
+    if not no_stock:
+        assets.append("stock_levels")
+        config["stock_levels"] = {"county_codes": list(county_code or [])}
+    with _installation() as installation, _json_errors(as_json):
+        partitions = [Partition(name, today()) for name in installation.dealers.choose(dealer)]
+        if partitions[0].dealer == "sandbox" and not as_json:
+            errors.print(
+                "No dealer is configured: this sync talks to the built-in sandbox. "
+                "Set HAIER_CLIENT_ID and its companions for the real platform."
+            )
+        roots = {
+            partition: resumable(installation.engine, partition) if resume else None
+            for partition in partitions
+        }
+        if resume and not any(roots.values()) and not as_json:
+            errors.print("Nothing to resume: the last sync of today is complete. Starting anew.")
+        _run(installation, "sync", partitions, as_json, roots, assets=assets, config=config)
+
+
+@app.command()
+def backfill(
+    first: Annotated[str, typer.Option("--from", help="First day, such as 2026-11-01.")],
+    last: Annotated[str, typer.Option("--to", help="Last day.")],
+    dealer: Dealer = None,
+    as_json: AsJson = False,
+) -> None:
+    """Derive prices and catalog of past days again, from what is stored, without a call."""
+    from haier_pipeline.catalog.raw import Partition
+    from haier_pipeline.sync.run import today
+
+    begin, end = _day("--from", first), _day("--to", last)
+    if begin > end:
+        raise InvalidInput(f"--from {begin} is after --to {end}")
+    if end > today():
+        raise InvalidInput(f"--to {end} has not come yet; today is {today()} in Shanghai")
+    days = [begin + timedelta(days=n) for n in range((end - begin).days + 1)]
+    with _installation() as installation, _json_errors(as_json):
+        names = installation.dealers.choose(dealer)
+        partitions = [Partition(name, day) for day in days for name in names]
+        _run(installation, "derive", partitions, as_json)
+
+
+def _day(option: str, text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise InvalidInput(f"{option} {text!r} is not a day such as 2026-11-01") from None
+
+
+def _run(
+    installation: "Installation",
+    job_name: str,
+    partitions: Sequence[Any],
+    as_json: bool,
+    roots: Mapping[Any, str | None] | None = None,
+    **options: Any,
+) -> NoReturn:
+    """Run the job over the partitions one by one, print what came of it, and exit accordingly."""
+    from haier_pipeline.catalog import log
+    from haier_pipeline.definitions import build_definitions
+    from haier_pipeline.orchestration.execute import execute, open_instance
+    from haier_pipeline.orchestration.resources import HaierApi
+
+    runs: list[dict[str, Any]] = []
+    with open_instance(installation.settings.home) as instance:
+        for partition in partitions:
+            run_id = str(uuid.uuid4())
+            with _progress(as_json, partition.key) as progress:
+                api = HaierApi(installation, progress)
+                job = build_definitions({"haier": api}).resolve_job_def(job_name)
+                try:
+                    worked = execute(
+                        job,
+                        instance,
+                        partition,
+                        run_id=run_id,
+                        root_run_id=(roots or {}).get(partition),
+                        **options,
+                    )
+                finally:
+                    api.close()
+            entries = log.entries(installation.engine, run_id=run_id, limit=100)[::-1]
+            runs.append({
+                "dealer": partition.dealer,
+                "sync_date": f"{partition.sync_date:%Y-%m-%d}",
+                "run_id": run_id,
+                "status": _worst([entry.status for entry in entries] + ["failed"] * (not worked)),
+                "logs": [_log(entry) for entry in entries],
+            })  # fmt: skip
+            if not as_json:
+                _print_run(partition.key, entries)
+    status = _worst([run["status"] for run in runs])
+    if as_json:
+        print(json.dumps({"status": status, "runs": runs}, ensure_ascii=False))  # noqa: T201
+    sys.exit(EXIT_OF_STATUS[status])
+
+
+def _worst(statuses: Sequence[str]) -> str:
+    order = ["failed", "processing", "pending", "partial", "success"]
+    worst = min(statuses, key=order.index, default="failed")
+    return worst if worst in EXIT_OF_STATUS else "failed"
+
+
+def _log(entry: "Entry") -> dict[str, Any]:
+    names = (
+        "sync_type",
+        "asset_key",
+        "status",
+        "total_count",
+        "success_count",
+        "failed_count",
+        "message",
+        "duration",
+    )
+    return {name: getattr(entry, name) for name in names}
+
+
+def _print_run(title: str, entries: Sequence["Entry"]) -> None:
+    table = Table(title=title, title_justify="left")
+    for column in ("asset", "status", "total", "failed", "seconds", "message"):
+        right = column in ("total", "failed", "seconds")
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    for entry in entries:
+        style = STATUS_STYLES.get(entry.status, "")
+        table.add_row(
+            entry.asset_key or "",
+            f"[{style}]{entry.status}[/{style}]" if style else entry.status,
+            str(entry.total_count),
+            str(entry.failed_count),
+            "" if entry.duration is None else f"{entry.duration:.2f}",
+            escape(entry.message),
+        )
+    Console().print(table)
+
+
+@contextmanager
+def _json_errors(as_json: bool) -> Iterator[None]:
+    """With ``--json``, an error that ends the command is the one object on standard output."""
+    try:
+        yield
+    except HaierError as error:
+        if as_json:
+            failed = {"status": "failed", "runs": [], "message": str(error)}
+            print(json.dumps(failed, ensure_ascii=False))  # noqa: T201
+        raise
+
+
+@contextmanager
+def _progress(quiet: bool, title: str) -> Iterator[Any]:
+    """Bars on a terminal, a line for each finished asset elsewhere, nothing with ``--json``."""
+    from haier_pipeline.sync.run import NoProgress
+
+    if quiet:
+        yield NoProgress()
+    elif errors.is_terminal:
+        from rich.progress import (  # fmt: skip
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description:<16}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=errors, transient=True) as bars:
+            yield _Bars(bars)
+    else:
+        yield _Lines(title)
+
+
+class _Bars:
+    """A bar for each asset."""
+
+    def __init__(self, bars: Any) -> None:
+        self._bars = bars
+        self._tasks: dict[str, Any] = {}
+
+    def begin(self, asset: str, total: int) -> None:
+        self._tasks[asset] = self._bars.add_task(asset, total=total)
+
+    def advance(self, asset: str, done: int) -> None:
+        self._bars.advance(self._tasks[asset], done)
+
+    def end(self, asset: str, outcome: Any) -> None:
+        if asset in self._tasks:
+            total = max(outcome.result.total, 1)
+            self._bars.update(self._tasks[asset], total=total, completed=total)
+
+
+class _Lines:
+    """A line for each asset that has ended."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+
+    def begin(self, asset: str, total: int) -> None: ...
+    def advance(self, asset: str, done: int) -> None: ...
+
+    def end(self, asset: str, outcome: Any) -> None:
+        result = outcome.result
+        errors.print(escape(f"{self._title} {asset}: {result.status}, {result.message}"))
+
+
+@app.command()
+def logs(
+    sync_type: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only this status.")] = None,
+    dealer: Annotated[str | None, typer.Option(help="Only this dealer.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200, help="How many, newest first.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show the sync log, newest first."""
+    from haier_pipeline.catalog import log
+
+    for option, value, known in (
+        ("--type", sync_type, log.TYPE_LABELS),
+        ("--status", status, log.STATUS_LABELS),
+    ):
+        if value is not None and value not in known:
+            raise InvalidInput(f"{option} {value!r} is none of: {', '.join(known)}")
+    with _installation() as installation:
+        entries = log.entries(
+            installation.engine, sync_type=sync_type, status=status, dealer=dealer, limit=limit
+        )
+    if as_json:
+        rows = [
+            _log(entry)
+            | {
+                "id": entry.id,
+                "dealer": entry.dealer,
+                "sync_date": entry.sync_date and entry.sync_date.isoformat(),
+                "run_id": entry.run_id,
+                "attempt": entry.attempt,
+                "started_at": entry.started_at and entry.started_at.isoformat(),
+                "completed_at": entry.completed_at and entry.completed_at.isoformat(),
+                "metadata": entry.metadata,
+                "checks": entry.checks,
+            }
+            for entry in entries
+        ]
+        print(json.dumps({"logs": rows}, ensure_ascii=False, default=str))  # noqa: T201
+        return
+    table = Table()
+    for column in ("id", "dealer", "date", "type", "asset", "status", "total", "failed", "message"):
+        table.add_column(column, overflow="fold")
+    for entry in entries:
+        style = STATUS_STYLES.get(entry.status, "cyan")
+        table.add_row(
+            str(entry.id),
+            escape(entry.dealer),
+            str(entry.sync_date or ""),
+            " ".join(log.TYPE_LABELS[entry.sync_type]),
+            entry.asset_key or "",
+            f"[{style}]{' '.join(log.STATUS_LABELS[entry.status])}[/{style}]",
+            str(entry.total_count),
+            str(entry.failed_count),
+            escape(entry.message),
+        )
+    Console().print(table)
+
+
+@app.command()
+def dev(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the interface.")] = 3000,
+) -> None:
+    """Run the whole thing on this machine until Ctrl-C: database, Dagster's interface, daemon."""
+    from haier_pipeline.server.processes import run_dagster
+
+    with _installation() as installation:
+        names = installation.dealers.active()
+        errors.print(f"Dealers: {escape(', '.join(names))}")
+        errors.print(f"Database: {_shown_url(installation)}")
+        errors.print(f"Dagster: http://127.0.0.1:{port}")
+        sys.exit(run_dagster(_prepare_instance(installation.settings, names), port))
+
+
+def _prepare_instance(settings: Settings, dealers: Sequence[str]) -> Path:
+    from haier_pipeline.orchestration.execute import open_instance
+    from haier_pipeline.orchestration.partitions import dealers as dimension
+
+    with open_instance(settings.home) as instance:
+        instance.add_dynamic_partitions(str(dimension.name), list(dealers))
+    return Path(os.environ["DAGSTER_HOME"])
+
+
+@app.command()
+def sandbox(
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8400,
+    products: Annotated[int, typer.Option(min=0, help="Size of the catalog.")] = 300,
+    latency_ms: Annotated[str, typer.Option(help="Of an answer: 50, or 50-200.")] = "0",
+    rate: Annotated[int, typer.Option(min=0, help="Calls a second allowed; 0: no limit.")] = 100,
+    faults: Annotated[str | None, typer.Option(help="Faults, as JSON or a file with it.")] = None,
+) -> None:
+    """Run the stand-in platform alone, until Ctrl-C."""
+    options = ["--port", port, "--products", products, "--latency-ms", latency_ms, "--rate", rate]
+    if faults is not None:
+        options += ["--faults", faults]
+    command = [sys.executable, "-m", "haier_pipeline.sandbox", *map(str, options)]
+    os.execv(sys.executable, command)  # noqa: S606 - our own program takes our place
+
+
+@database.command()
+def upgrade() -> None:
+    """Bring the tables to the newest version."""
+    with _installation() as installation:
+        _ = installation.engine
+    Console().print("The tables are up to date.")
+
+
+@database.command()
+def url() -> None:
+    """Print the database's address, without its password."""
+    with _installation() as installation:
+        print(_shown_url(installation))  # noqa: T201
+
+
+def _shown_url(installation: "Installation") -> str:
+    from haier_pipeline.catalog.database import parse_url
+
+    shown = parse_url(installation.database_url()).set(drivername="postgresql")
+    return shown.render_as_string(hide_password=True)
+
+
+@database.command()
+def shell() -> None:
+    """Open psql on the database."""
+    from haier_pipeline.catalog.database import parse_url
+
+    with _installation() as installation:
+        _ = installation.engine
+        own = installation.embedded
+        program = shutil.which("psql") if own is None else str(own.psql)
+        if program is None:
+            raise InvalidInput("psql is not installed; install PostgreSQL's client")
+        url = parse_url(installation.database_url()).set(drivername="postgresql")
+        # The password goes through the environment: an argument could be read by other users.
+        environment = dict(os.environ)
+        if url.password is not None:
+            environment["PGPASSWORD"] = str(url.password)
+        address = url.set(password=None).render_as_string(hide_password=False)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.exit(subprocess.run([program, address], env=environment, check=False).returncode)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""This installation put together: its database, its dealers, its sandbox, from its settings.
+
+Every entry point opens one and closes it. What is done with it belongs to ``sync``; how the
+embedded server works, to ``server``.
+"""
+
+import os
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from pathlib import Path
+
+from sqlalchemy import Engine
+
+from haier_pipeline.catalog.database import open_engine, upgrade
+from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.sandbox import CREDENTIALS
+from haier_pipeline.sandbox.process import SandboxProcess
+from haier_pipeline.server.postgres import EmbeddedPostgres
+from haier_pipeline.settings import Settings
+from haier_pipeline.sync.dealers import Dealers
+from haier_pipeline.sync.run import Progress, SyncRun
+
+SANDBOX_PRODUCTS = 300
+
+
+class Installation:
+    """Opens what is asked of it, once, and closes it all together.
+
+    ``sandbox_products`` is the size of the sandbox's catalog, where one has to be started.
+    """
+
+    def __init__(self, settings: Settings, *, sandbox_products: int = SANDBOX_PRODUCTS) -> None:
+        self.settings = settings
+        self._sandbox_products = sandbox_products
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Installation":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._open.close()
+
+    @cached_property
+    def embedded(self) -> EmbeddedPostgres | None:
+        """The embedded PostgreSQL, started; ``None`` where the settings name a database.
+
+        Raises:
+            DatabaseUnavailable: it cannot be started.
+        """
+        if self.settings.database_url is not None:
+            return None
+        return self._open.enter_context(EmbeddedPostgres(self.settings.home))
+
+    def database_url(self, driver: str = "psycopg") -> str:
+        """The database's URL for SQLAlchemy with ``driver``; it may hold a password."""
+        from haier_pipeline.catalog.database import parse_url
+
+        if self.embedded is not None:
+            return self.embedded.url(driver)
+        url = parse_url(self.settings.database_url or "")
+        return url.set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The catalog's database, its tables up to date."""
+        engine = open_engine(self.database_url())
+        self._open.callback(engine.dispose)
+        upgrade(engine)
+        return engine
+
+    @cached_property
+    def dealers(self) -> Dealers:
+        return Dealers(
+            self.engine,
+            environment=self.settings.dealer,
+            allowed_hosts=self.settings.allowed_hosts,
+            secret_keys=self._secret_keys,
+            sandbox=self._sandbox,
+        )
+
+    def open_run(
+        self,
+        partition: Partition,
+        *,
+        run_id: str,
+        root_run_id: str | None = None,
+        progress: Progress | None = None,
+    ) -> SyncRun:
+        """A sync over one partition; the caller closes it."""
+        return SyncRun(
+            self.engine,
+            self.dealers,
+            partition,
+            run_id=run_id,
+            root_run_id=root_run_id,
+            progress=progress,
+        )
+
+    @property
+    def _secret_keys(self) -> tuple[str, ...]:
+        if self.settings.secret_keys or self.settings.database_url is not None:
+            return self.settings.secret_keys
+        return (own_key(self.settings.home / "secret.key"),)
+
+    def _sandbox(self) -> Mapping[str, str]:
+        url = self._running_sandbox.url
+        return {**CREDENTIALS, "base_url": url, "token_url": f"{url}/oauth2/auth"}
+
+    @cached_property
+    def _running_sandbox(self) -> SandboxProcess:
+        return self._open.enter_context(SandboxProcess(products=self._sandbox_products))
+
+
+def own_key(path: Path) -> str:
+    """The key in the file, made at first use; only its owner may read it."""
+    from cryptography.fernet import Fernet
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = path.with_suffix(f".{os.getpid()}")
+    if not path.exists():
+        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(Fernet.generate_key())
+        try:
+            # Of two processes that meet here, the first to link wins and both read its key.
+            os.link(made, path)
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink()
+    return path.read_text("ascii").strip()

@@ -1,0 +1,81 @@
+"""Runs of this process: what the command line starts, seen in Dagster's interface like any other.
+
+Only starting and waiting belongs here; what a run did is read from the sync log.
+"""
+
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+import haier_pipeline
+from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.errors import CatalogError, InvalidInput
+from haier_pipeline.orchestration.partitions import FIRST_DATE, dealers
+from haier_pipeline.orchestration.resources import ROOT_RUN_TAG
+
+INSTANCE_FILE = "dagster.yaml"
+
+
+def dagster_home(home: Path) -> Path:
+    """Dagster's folder in ``home``, with the instance file of this version in it."""
+    folder = home / "dagster"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        package = Path(haier_pipeline.__file__).parent
+        # In a checkout the file stands at the top, in an installed package beside the code.
+        source = next(p for p in (package.parent, package) if (p / INSTANCE_FILE).is_file())
+        shutil.copyfile(source / INSTANCE_FILE, folder / INSTANCE_FILE)
+    except OSError as error:
+        raise CatalogError(
+            f"{folder} cannot be written: {error.strerror}; check HAIER_HOME"
+        ) from error
+    return folder
+
+
+@contextmanager
+def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance: that of ``DAGSTER_HOME`` where it is set, else the one in ``home``."""
+    os.environ.setdefault("DAGSTER_HOME", str(dagster_home(home)))
+    with dg.DagsterInstance.get() as instance:
+        yield instance
+
+
+def execute(
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    partition: Partition,
+    *,
+    run_id: str,
+    root_run_id: str | None = None,
+    assets: Collection[str] | None = None,
+    config: Mapping[str, Mapping[str, Any]] | None = None,
+) -> bool:
+    """Run the job over the partition in this process; tell whether every step worked.
+
+    ``assets`` restricts it, ``config`` is each step's own. Dagster's own log stays quiet: what
+    there is to say stands in the sync log.
+
+    Raises:
+        InvalidInput: the date is before the first partition.
+    """
+    if f"{partition.sync_date:%Y-%m-%d}" < FIRST_DATE:
+        raise InvalidInput(f"{partition.sync_date:%Y-%m-%d} is before {FIRST_DATE}, the first day")
+    instance.add_dynamic_partitions(str(dealers.name), [partition.dealer])
+    result = job.execute_in_process(
+        instance=instance,
+        partition_key=partition.key,
+        run_id=run_id,
+        asset_selection=None if assets is None else [dg.AssetKey(name) for name in assets],
+        run_config={
+            "ops": {step: {"config": dict(values)} for step, values in (config or {}).items()},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+        tags={} if root_run_id is None else {ROOT_RUN_TAG: root_run_id},
+        raise_on_error=False,
+    )
+    return result.success

@@ -1,0 +1,411 @@
+"""The fetching steps: ask the platform for a partition and keep what it said as it arrives.
+
+What an answer means to the catalog is decided in ``derive``. A unit is what one answer is about: a
+product of the listing, a product's price, a product's stock in one county.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from haier_pipeline import rules
+from haier_pipeline.catalog import raw
+from haier_pipeline.catalog.log import Check
+from haier_pipeline.catalog.raw import RawRecord, RejectedRecord
+from haier_pipeline.errors import CallFailed, InvalidInput, NothingStored
+from haier_pipeline.platform.answers import Answer, Rejected, parse_listing
+from haier_pipeline.platform.client import HaierClient, batches
+from haier_pipeline.platform.fanout import fan_out
+from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome
+
+U = TypeVar("U")
+
+WORKERS = 32
+# What a killed sync may have to ask again: the answers of half a second.
+FLUSH_SECONDS = 0.5
+PREVIEW_ROWS = 10
+NAMED_CODES = 5
+
+
+def fetch_listing(
+    run: SyncRun, product_codes: Sequence[str] = (), *, accept_shrink: bool = False
+) -> Outcome:
+    """Fetch what the dealer may buy, or what is said of chosen products.
+
+    An empty listing, or one more than half shorter than the dealer's last good one, is not kept:
+    the outcome is ``failed`` with the check that says so, until ``accept_shrink`` lets it pass.
+    """
+    asset = "product_listings"
+    chosen = [code for batch in batches(product_codes) for code in batch]
+
+    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+        run.require_today()
+        stored = raw.find(run.engine, run.partition, asset)
+        if stored and stored.completed_at and stored.root_run_id == run.root_run_id:
+            kept = list(raw.read(run.engine, run.partition, asset, run.root_run_id))
+            if kept:
+                message = f"{len(kept)} products, already fetched by the attempt before"
+                metadata: dict[str, Any] = {"records": len(kept), "calls": 0, "reused": len(kept)}
+                return {asset: outcome(
+                    success=len(kept), failed=0, message=message, metadata=metadata,
+                )}  # fmt: skip
+        before = raw.last_listing_count(run.engine, run.partition.dealer)
+        meter = Meter(run.client)
+        answer = run.client.list_products(chosen)
+        return {asset: _keep_listing(run, answer, chosen, before, meter, accept_shrink)}
+
+    run.progress.begin(asset, 1)
+    return run.attempt([asset], work)[asset]
+
+
+def _keep_listing(
+    run: SyncRun,
+    answer: Answer[Any],
+    chosen: Sequence[str],
+    before: int | None,
+    meter: "Meter",
+    accept_shrink: bool,
+) -> Outcome:
+    count = len(answer.records)
+    unknown = sorted(set(chosen) - {record.value.product_code for record in answer.records})
+    checks = [] if chosen else _listing_checks(count, before, accept_shrink)
+    blocked = any(not check.passed for check in checks)
+    rejected = _rejected(answer.rejected)
+    if not blocked:
+        raw.open_fetch(run.engine, run.partition, "product_listings", run.root_run_id)
+        raw.save_listing(
+            run.engine,
+            run.partition,
+            run.root_run_id,
+            [RawRecord(record.value.product_code, record.payload) for record in answer.records],
+            rejected,
+            run_id=run.run_id,
+            complete=not chosen,
+        )
+    else:
+        raw.save(
+            run.engine,
+            run.partition,
+            "product_listings",
+            run.root_run_id,
+            [],
+            rejected,
+            run_id=run.run_id,
+        )
+    procurable = sum(record.value.is_sales for record in answer.records)
+    failed = len(answer.rejected) + len(unknown)
+    parts = [f"{count} products, {procurable} procurable"]
+    if blocked:
+        parts = [check.description for check in checks if not check.passed]
+    if unknown:
+        parts.append(f"the platform does not know {_named(unknown)}")
+    parts += _flaws(answer.rejected, answer.duplicates)
+    preview = rules.frame(
+        [
+            (v.product_code, v.product_model, v.product_group, v.brand, "1" if v.is_sales else "0")
+            for v in (record.value for record in answer.records[:PREVIEW_ROWS])
+        ],
+        ["product_code", "product_model", "product_group", "brand", "is_sales"],
+    )
+    return outcome(
+        success=count,
+        failed=failed,
+        message="; ".join(parts),
+        metadata={
+            "records": count,
+            "procurable": procurable,
+            "rejected_records": len(answer.rejected),
+            "repeated_codes": list(answer.duplicates[:PREVIEW_ROWS]),
+            "ignored_records": answer.ignored,
+            "removed_characters": answer.removed_characters,
+        }
+        | meter.metadata(),
+        checks=checks,
+        preview=preview,
+        flawed=bool(answer.duplicates),
+    )
+
+
+def _listing_checks(count: int, before: int | None, accept_shrink: bool) -> list[Check]:
+    shrank = rules.listing_shrank(before, count)
+    told = f"{count} products, the last good listing had {before}"
+    if shrank and accept_shrink:
+        told += "; accepted by the operator"
+    elif shrank:
+        told += "; nothing was kept, --accept-shrink lets one run pass if this is right"
+    return [
+        Check(
+            "not_empty",
+            passed=count > 0,
+            description=f"{count} products"
+            if count
+            else "the listing came back empty; nothing was kept",
+            blocking=True,
+            metadata={"records": count},
+        ),
+        Check(
+            "not_shrunk",
+            passed=not shrank or accept_shrink,
+            description=told,
+            blocking=True,
+            metadata={"records": count, "last_good": before or 0, "accepted": accept_shrink},
+        ),
+    ]
+
+
+def procurable_codes(run: SyncRun) -> list[str]:
+    """The products this run prices and asks for stock: the procurable ones it listed itself.
+
+    A run that listed nothing takes the whole partition.
+
+    Raises:
+        NothingStored: the partition has no listing.
+    """
+    asset = "product_listings"
+    records = list(raw.read(run.engine, run.partition, asset, run.root_run_id))
+    records = records or list(raw.read(run.engine, run.partition, asset))
+    if not records:
+        raise NothingStored(
+            f"{run.partition.key}: no listing is stored; materialize product_listings first"
+        )
+    answer = parse_listing([record.payload for record in records])
+    return sorted(record.value.product_code for record in answer.records if record.value.is_sales)
+
+
+def fetch_prices(run: SyncRun) -> Outcome:
+    """Fetch the prices of the procurable products, 20 a call."""
+    asset = "price_quotes"
+
+    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+        codes = procurable_codes(run)
+        tally = Tally(run, asset, codes, lambda code: (code,))
+
+        def call(batch: tuple[str, ...]) -> Answer[Any]:
+            return run.client.quote_prices(batch)
+
+        for batch, answer in tally.ask(batches(tally.open), call):
+            if isinstance(answer, CallFailed):
+                tally.fail(batch, str(answer))
+                continue
+            records = [RawRecord(r.value.product_code, r.payload) for r in answer.records]
+            tally.keep(records, answer, sample=[
+                (r.value.product_code, r.value.supply_price, r.value.invoice_price,
+                 r.value.market_price, r.value.reason)
+                for r in answer.records
+            ])  # fmt: skip
+            answered = {record.product_code for record in records}
+            rejected = {r.code for r in answer.rejected}
+            tally.succeed(code for code in batch if code in answered)
+            missing = [code for code in batch if code not in answered]
+            tally.fail((c for c in missing if c not in rejected), "the answer leaves them out")
+            tally.fail((c for c in missing if c in rejected), "their records cannot be read")
+        columns = ["product_code", "supply_price", "invoice_price", "market_price", "reason"]
+        return {asset: tally.outcome("products priced", columns)}
+
+    return run.attempt([asset], work)[asset]
+
+
+def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
+    """Fetch the stock of the procurable products, one call for each product and county.
+
+    ``county_codes`` replaces the counties of the configuration.
+
+    Raises:
+        InvalidInput: a county code is not six digits.
+    """
+    asset = "stock_levels"
+    for county in county_codes:
+        if not (county.isascii() and county.isdigit() and len(county) == 6):
+            raise InvalidInput(f"county code {county!r} is not six digits, such as 110101")
+
+    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+        counties = list(dict.fromkeys(county_codes)) or list(run.config.county_codes)
+        # Product by product, so that a county which fails stands between answers of the others.
+        pairs = [(code, county) for code in procurable_codes(run) for county in counties]
+        tally = Tally(run, asset, pairs, lambda pair: pair)
+
+        def call(pair: tuple[str, str]) -> Answer[Any]:
+            return run.client.get_stock(*pair)
+
+        for pair, answer in tally.ask(tally.open, call):
+            if isinstance(answer, CallFailed):
+                tally.fail([pair], str(answer))
+                continue
+            payload = [r.payload for r in answer.records] + [r.payload for r in answer.rejected]
+            tally.keep([RawRecord(pair[0], payload, pair[1])], answer, sample=[
+                (*pair, r.value.sec_code, r.value.stock, r.value.warehouse_grade)
+                for r in answer.records
+            ])  # fmt: skip
+            if answer.rejected:
+                tally.fail([pair], "a warehouse's record cannot be read")
+            else:
+                tally.succeed([pair])
+        columns = ["product_code", "county_code", "sec_code", "stock", "warehouse_grade"]
+        return {asset: tally.outcome("stock answers", columns)}
+
+    return run.attempt([asset], work)[asset]
+
+
+class Meter:
+    """What a step spent at the platform: the difference between two readings of the client."""
+
+    def __init__(self, client: HaierClient) -> None:
+        self._stats = client.stats
+        self._began = time.monotonic()
+        self._before = (self._stats.total, self._stats.retries, self._stats.refused)
+
+    def metadata(self) -> dict[str, Any]:
+        seconds = time.monotonic() - self._began
+        calls = self._stats.total - self._before[0]
+        return {
+            "calls": calls,
+            "calls_per_second": round(calls / seconds, 2) if seconds > 0 else 0.0,
+            "seconds": round(seconds, 3),
+            "retries": self._stats.retries - self._before[1],
+            "refused_calls": self._stats.refused - self._before[2],
+        }
+
+
+@dataclass
+class _Failures:
+    units: list[Any] = field(default_factory=list)
+    reasons: dict[str, int] = field(default_factory=dict)
+
+
+class Tally:
+    """Counts the units of one fetch and keeps its answers, every half second and at the end.
+
+    ``open`` are the units that were not answered under this root run before.
+    """
+
+    def __init__(
+        self, run: SyncRun, asset: str, units: Sequence[U], key: Callable[[U], tuple[str, ...]]
+    ) -> None:
+        raw.open_fetch(run.engine, run.partition, asset, run.root_run_id)
+        known = raw.fetched(run.engine, run.partition, asset, run.root_run_id)
+        self.open: list[Any] = [unit for unit in units if key(unit) not in known]
+        self._run = run
+        self._asset = asset
+        self._reused = len(units) - len(self.open)
+        self._succeeded = 0
+        self._failures = _Failures()
+        self._meter = Meter(run.client)
+        self._records: list[RawRecord] = []
+        self._rejected: list[RejectedRecord] = []
+        self._flushed_at = time.monotonic()
+        self._sample: list[Sequence[Any]] = []
+        self._counts = {"rejected_records": 0, "ignored_records": 0, "removed_characters": 0}
+        self._repeated: list[str] = []
+        run.progress.begin(asset, len(units))
+        run.progress.advance(asset, self._reused)
+
+    def ask(
+        self, units: Iterable[U], call: Callable[[U], Answer[Any]]
+    ) -> Iterable[tuple[U, Answer[Any] | CallFailed]]:
+        """Call for every unit, 32 at a time, and flush between two answers when it is time."""
+        calls = fan_out(units, call, workers=WORKERS, stop=self._run.stop)
+        try:
+            for unit, answer in calls:
+                yield unit, answer
+                if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
+                    self._flush()
+        finally:
+            # What was answered before an error is worth keeping: a resumed sync goes on after it.
+            self._flush()
+        raw.close_fetch(self._run.engine, self._run.partition, self._asset)
+
+    def keep(
+        self, records: Sequence[RawRecord], answer: Answer[Any], sample: Sequence[Sequence[Any]]
+    ) -> None:
+        self._records += records
+        self._rejected += _rejected(answer.rejected)
+        self._counts["rejected_records"] += len(answer.rejected)
+        self._counts["ignored_records"] += answer.ignored
+        self._counts["removed_characters"] += answer.removed_characters
+        self._repeated += answer.duplicates
+        if len(self._sample) < PREVIEW_ROWS:
+            self._sample += sample[: PREVIEW_ROWS - len(self._sample)]
+
+    def succeed(self, units: Iterable[Any]) -> None:
+        count = len(list(units))
+        self._succeeded += count
+        self._run.progress.advance(self._asset, count)
+
+    def fail(self, units: Iterable[Any], reason: str) -> None:
+        failed = list(units)
+        if failed:
+            self._failures.units += failed
+            self._failures.reasons[reason] = self._failures.reasons.get(reason, 0) + len(failed)
+            self._run.progress.advance(self._asset, len(failed))
+
+    def outcome(self, noun: str, columns: Sequence[str]) -> Outcome:
+        success = self._succeeded + self._reused
+        failed = self._failures.units
+        total = success + len(failed)
+        parts = [f"{success} of {total} {noun}"]
+        if self._reused:
+            parts.append(f"{self._reused} of them already by the attempt before")
+        if failed:
+            # The commonest reason stands for all; the log's metadata has the others.
+            reason = max(self._failures.reasons, key=self._failures.reasons.__getitem__)
+            parts.append(f"failed: {_named(failed)}; {reason}")
+        if self._repeated:
+            parts.append(
+                f"repeated with other values, the last one counts: {_named(self._repeated)}"
+            )
+        return outcome(
+            success=success,
+            failed=len(failed),
+            message="; ".join(parts),
+            metadata={
+                "records": success,
+                "reused": self._reused,
+                "failed_units": [_name(unit) for unit in failed[:20]],
+                "failures": dict(list(self._failures.reasons.items())[:20]),
+                "repeated_codes": self._repeated[:20],
+                **self._counts,
+            }
+            | self._meter.metadata(),
+            preview=rules.frame(self._sample, columns),
+            flawed=bool(self._repeated),
+        )
+
+    def _flush(self) -> None:
+        self._flushed_at = time.monotonic()
+        if self._records or self._rejected:
+            raw.save(
+                self._run.engine,
+                self._run.partition,
+                self._asset,
+                self._run.root_run_id,
+                self._records,
+                self._rejected,
+                run_id=self._run.run_id,
+            )
+            self._records, self._rejected = [], []
+
+
+def _rejected(rejected: Iterable[Rejected]) -> list[RejectedRecord]:
+    return [RejectedRecord(record.reason, record.payload) for record in rejected]
+
+
+def _flaws(rejected: Sequence[Rejected], repeated: Sequence[str]) -> list[str]:
+    parts = []
+    if rejected:
+        parts.append(
+            f"{len(rejected)} records cannot be read, the first because {rejected[0].reason}"
+        )
+    if repeated:
+        parts.append(f"repeated, the last one counts: {_named(repeated)}")
+    return parts
+
+
+def _name(unit: Any) -> str:
+    return unit if isinstance(unit, str) else " in ".join(unit)
+
+
+def _named(units: Sequence[Any]) -> str:
+    named = ", ".join(_name(unit) for unit in units[:NAMED_CODES])
+    more = len(units) - NAMED_CODES
+    return f"{named} and {more} more" if more > 0 else named

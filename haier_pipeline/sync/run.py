@@ -1,0 +1,255 @@
+"""One sync over one partition: what its steps share, and the log around each of them.
+
+The steps themselves are in ``fetch`` and ``derive``.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Protocol
+
+import pandas as pd
+from sqlalchemy import Connection, Engine
+
+from haier_pipeline.catalog import log, raw
+from haier_pipeline.catalog.database import transaction
+from haier_pipeline.catalog.locks import partition_lock
+from haier_pipeline.catalog.log import Attempt, Check, Result
+from haier_pipeline.catalog.pace import SharedLedger
+from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.errors import Cancelled, HaierError, NothingStored
+from haier_pipeline.platform.client import HaierClient
+from haier_pipeline.platform.config import DealerConfig
+from haier_pipeline.rules import SHANGHAI, frame
+from haier_pipeline.sync.dealers import Dealers
+
+SYNC_TYPES: Mapping[str, str] = {
+    "product_listings": "products",
+    "price_quotes": "prices",
+    "stock_levels": "stock",
+    "priced_products": "prices",
+    "brands": "products",
+    "products": "products",
+    "product_stock": "stock",
+}
+
+
+def today() -> date:
+    """The current sync date: the calendar day in Shanghai."""
+    return datetime.now(SHANGHAI).date()
+
+
+class Progress(Protocol):
+    """Somebody who watches: a progress bar, a log line, nobody."""
+
+    def begin(self, asset: str, total: int) -> None: ...
+    def advance(self, asset: str, done: int) -> None: ...
+    def end(self, asset: str, outcome: "Outcome") -> None: ...
+
+
+class NoProgress:
+    """Nobody watches."""
+
+    def begin(self, asset: str, total: int) -> None: ...
+    def advance(self, asset: str, done: int) -> None: ...
+    def end(self, asset: str, outcome: "Outcome") -> None: ...
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a step ended: what the log keeps, and a few rows to look at.
+
+    A step that worked on bad data ends with the status ``failed`` here; what raises is a step that
+    was stopped from outside or met a defect.
+    """
+
+    result: Result
+    preview: pd.DataFrame = field(default_factory=lambda: frame([], []))
+
+    @property
+    def failed(self) -> bool:
+        return self.result.status == "failed"
+
+    @property
+    def blocked(self) -> bool:
+        """A blocking check failed."""
+        return any(check.blocking and not check.passed for check in self.result.checks)
+
+
+def outcome(
+    *,
+    success: int,
+    failed: int,
+    message: str,
+    metadata: Mapping[str, Any],
+    checks: Sequence[Check] = (),
+    preview: pd.DataFrame | None = None,
+    flawed: bool = False,
+) -> Outcome:
+    """An outcome whose status follows from its counts: all worked, some did, none did.
+
+    ``flawed`` makes a success partial although every unit worked.
+    """
+    blocked = any(check.blocking and not check.passed for check in checks)
+    if blocked or (failed and not success):
+        status = "failed"
+    else:
+        status = "partial" if failed or flawed else "success"
+    result = Result(status, message, success, failed, metadata, checks)
+    return Outcome(result) if preview is None else Outcome(result, preview)
+
+
+class SyncRun:
+    """One run over one partition. Close it: it holds the partition's lock and a session.
+
+    ``run_id`` is this run, ``root_run_id`` the first of its chain of retries: what was fetched
+    under the same root is not fetched again.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        dealers: Dealers,
+        partition: Partition,
+        *,
+        run_id: str,
+        root_run_id: str | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.engine = engine
+        self.partition = partition
+        self.run_id = run_id
+        self.root_run_id = root_run_id or run_id
+        self.progress: Progress = progress or NoProgress()
+        self.stop = threading.Event()
+        self._dealers = dealers
+        self._open = ExitStack()
+        self._locked = False
+        self._client: HaierClient | None = None
+
+    def close(self) -> None:
+        self.stop.set()
+        self._open.close()
+
+    @property
+    def config(self) -> DealerConfig:
+        return self._dealers.config(self.partition.dealer)
+
+    @property
+    def client(self) -> HaierClient:
+        """The dealer's client, one for the whole run: its token, its pace, its connections."""
+        if self._client is None:
+            config = self.config
+            ledger = SharedLedger(self.engine, config.name)
+            self._client = self._open.enter_context(
+                HaierClient(config, ledger=ledger, stop=self.stop)
+            )
+        return self._client
+
+    def require_today(self) -> None:
+        """Refuse to ask the platform about a day that is over; a run may outlive midnight.
+
+        Raises:
+            NothingStored: the partition is not today's and was not begun under this root run.
+        """
+        if self.partition.sync_date == today():
+            return
+        begun = raw.find(self.engine, self.partition, "product_listings")
+        if begun is None or begun.root_run_id != self.root_run_id:
+            raise NothingStored(
+                f"{self.partition.key}: the platform knows only today ({today():%Y-%m-%d}), "
+                "so answers of another day cannot be fetched"
+            )
+
+    def attempt(
+        self, assets: Sequence[str], work: Callable[["Rows"], Mapping[str, Outcome]]
+    ) -> Mapping[str, Outcome]:
+        """Run ``work`` with a log row open for each asset, and finish every row exactly once.
+
+        ``work`` may finish rows itself, in its own transaction; what it leaves open is finished
+        with the outcomes it returns. An error of ours becomes a failed outcome; anything else is
+        logged and goes on upwards.
+        """
+        rows = Rows({asset: log.begin(self.engine, self._attempt(asset)) for asset in assets})
+        try:
+            self._hold_partition(rows)
+            outcomes = work(rows)
+        except HaierError as error:
+            outcomes = self._failed(assets, str(error))
+            self._finish(rows, outcomes)
+            if isinstance(error, Cancelled):
+                raise
+        except Exception as error:
+            self._finish(rows, self._failed(assets, f"unexpected {type(error).__name__}"))
+            raise
+        except BaseException:
+            # Ctrl-C, SIGTERM, or Dagster's word that the run was terminated.
+            self.stop.set()
+            self._finish(rows, self._failed(assets, "cancelled"))
+            raise
+        else:
+            self._finish(rows, outcomes)
+        for asset, ended in outcomes.items():
+            self.progress.end(asset, ended)
+        return outcomes
+
+    def _attempt(self, asset: str) -> Attempt:
+        return Attempt(
+            sync_type=SYNC_TYPES[asset],
+            asset_key=asset,
+            dealer=self.partition.dealer,
+            sync_date=self.partition.sync_date,
+            run_id=self.run_id,
+            root_run_id=self.root_run_id,
+        )
+
+    def _hold_partition(self, rows: "Rows") -> None:
+        if self._locked:
+            return
+        self._open.enter_context(
+            partition_lock(self.engine, self.partition.dealer, self.partition.sync_date)
+        )
+        self._locked = True
+        log.close_abandoned(self.engine, self.partition.dealer, self.partition.sync_date, rows.ids)
+
+    def _failed(self, assets: Sequence[str], message: str) -> dict[str, Outcome]:
+        return {asset: Outcome(Result("failed", message)) for asset in assets}
+
+    def _finish(self, rows: "Rows", outcomes: Mapping[str, Outcome]) -> None:
+        def work(connection: Connection) -> None:
+            for asset, ended in outcomes.items():
+                rows.finish(connection, asset, ended)
+
+        transaction(self.engine, work)
+
+
+class Rows:
+    """The open log rows of one attempt, by asset."""
+
+    def __init__(self, ids: Mapping[str, int]) -> None:
+        self._ids = ids
+
+    @property
+    def ids(self) -> list[int]:
+        return list(self._ids.values())
+
+    def finish(self, connection: Connection, asset: str, ended: Outcome) -> None:
+        """End the asset's row on this connection; a row that has ended stays as it is."""
+        log.finish(connection, self._ids[asset], ended.result)
+
+
+def resumable(engine: Engine, partition: Partition) -> str | None:
+    """The root run that a resumed sync of the partition goes on with.
+
+    ``None`` where the last sync of the partition did all it was asked for, or where there was none.
+    """
+    begun = raw.find(engine, partition, "product_listings")
+    if begun is None:
+        return None
+    newest: dict[str | None, str] = {}
+    for entry in log.entries(engine, root_run_id=begun.root_run_id, limit=1_000):
+        newest.setdefault(entry.asset_key, entry.status)
+    done = "products" in newest and set(newest.values()) == {"success"}
+    return None if done else begun.root_run_id
