@@ -1,0 +1,534 @@
+"""The platform's answers as typed values: what each field means, and what makes a record unusable.
+
+Pure functions from decoded JSON (the data inside the envelope, numbers as `Decimal` or `int`) to
+`Answer`; they work on stored payloads as well as on fresh ones. No HTTP, no SQL, and nothing about
+what a value means for the catalog. The field names on the wire are the vendor's own, misspellings
+included. The rules are those of the fault matrix, rows 15 to 28.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from haier_pipeline.errors import CallRefused
+
+T = TypeVar("T", bound=BaseModel)
+M = TypeVar("M", bound="_WireModel")
+
+#: An amount has at most ten digits before the point and four behind it, as the columns have.
+AMOUNT_BOUND: Final = Decimal(10) ** 10
+AMOUNT_DECIMALS: Final = 4
+#: A discount may be a third, or a sum of binary fractions; that is no reason to lose a price.
+FRACTION_DECIMALS: Final = 20
+#: No warehouse holds a thousand million appliances; and so a sum of quantities stays a bigint.
+QUANTITY_BOUND: Final = 10**9
+#: More than a hundred years of delivery time, and what the column refuses.
+HOURS_BOUND: Final = 10**6
+#: A longer code cannot be indexed by PostgreSQL, and no code of Haier's is longer than 20.
+MAX_CODE_LENGTH: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that could not be read: why, in which wire field, and the record itself.
+
+    ``code`` is the record's own code (product, storage location, payer account) where it is
+    readable.
+    """
+
+    reason: str
+    field: str | None
+    payload: Any
+    code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Generic[T]):
+    """A record that was read, and the untouched payload (but for the characters removed)."""
+
+    value: T
+    payload: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Generic[T]):
+    """What one or several calls answered.
+
+    ``records``: at most one for each code, the last one where the platform repeated it.
+    ``rejected``: records that could not be read.
+    ``removed_characters``: NUL characters and lone surrogates taken out of all text.
+    ``ignored``: records whose code was not asked for.
+    ``duplicates``: codes that came more than once with different values, each named once.
+    """
+
+    records: tuple[Record[T], ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    removed_characters: int = 0
+    ignored: int = 0
+    duplicates: tuple[str, ...] = ()
+
+    def __add__(self, other: "Answer[T]") -> "Answer[T]":
+        """Join the answers of two calls that asked for different codes."""
+        return Answer(
+            records=self.records + other.records,
+            rejected=self.rejected + other.rejected,
+            removed_characters=self.removed_characters + other.removed_characters,
+            ignored=self.ignored + other.ignored,
+            duplicates=self.duplicates + other.duplicates,
+        )
+
+
+# --------------------------------------------------------------------------------------- values
+
+_NUMBER = re.compile(r"[+-]?([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]+)?([eE][+-]?[0-9]{1,6})?")
+_REBATE_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
+_FLAGS: Final[Mapping[str, bool]] = {"1": True, "true": True, "0": False, "false": False}
+_NOT_A_NUMBER = re.compile(r"[+-]?(s?nan|inf(inity)?)", re.IGNORECASE)
+
+
+def read_amount(value: object, decimals: int = AMOUNT_DECIMALS) -> Decimal:
+    """Read an amount in CNY exactly: ``"2,999.00"``, ``"2999.00"`` and ``2999`` are equal.
+
+    Raises ValueError for anything that is not a finite number, that is 10^10 or more either way,
+    or that needs more than so many ``decimals`` (rows 19 and 20). Nothing is rounded.
+    """
+    is_readable = isinstance(value, int | Decimal | str | float) and not isinstance(value, bool)
+    text = str(value).strip() if is_readable else ""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError("is not a number")
+    number = Decimal(text.replace(",", ""))
+    if not number:
+        return Decimal(0)
+    # By exponent and digits: arithmetic would round, and on 1e400000 be as slow as pointless.
+    if number.adjusted() >= AMOUNT_BOUND.adjusted():
+        raise ValueError("is beyond every amount")
+    _, digits, exponent = number.as_tuple()
+    surplus = -int(exponent) - decimals
+    if surplus > 0 and any(digits[-surplus:]):
+        raise ValueError(f"has more than {decimals} decimals")
+    return number
+
+
+def _amount(value: object) -> Decimal:
+    number = read_amount(value)
+    if number < 0:
+        raise ValueError("is negative")
+    return number
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _amount_or_none(value: object) -> Decimal | None:
+    return None if _is_blank(value) else _amount(value)
+
+
+def _amount_or_zero(value: object) -> Decimal:
+    return Decimal(0) if _is_blank(value) else _amount(value)
+
+
+def _fraction(value: object) -> Decimal:
+    number = Decimal(0) if _is_blank(value) else read_amount(value, FRACTION_DECIMALS)
+    if not 0 <= number <= 1:
+        raise ValueError("is not a fraction from 0 to 1")
+    return number
+
+
+def _hours_or_none(value: object) -> Decimal | None:
+    hours = _amount_or_none(value)
+    if hours is not None and hours >= HOURS_BOUND:
+        raise ValueError("is beyond every delivery time")
+    return hours
+
+
+def _quantity(value: object) -> int:
+    try:
+        number = read_amount(value)
+    except ValueError:
+        raise ValueError("is not a quantity") from None
+    if number < 0:
+        raise ValueError("is negative")
+    if number != int(number):
+        raise ValueError("is not a whole number")
+    if number >= QUANTITY_BOUND:
+        raise ValueError("is beyond every quantity")
+    return int(number)
+
+
+def _code(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    code = "" if value is None else value.strip() if isinstance(value, str) else None
+    if code is None:
+        raise ValueError("is not text")
+    if not code:
+        raise ValueError("is blank")
+    if len(code) > MAX_CODE_LENGTH:
+        raise ValueError(f"is longer than {MAX_CODE_LENGTH} characters")
+    return code
+
+
+def _text(value: object) -> str | None:
+    """Any text, trimmed and of any length; a number as its digits; anything else is no text."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | Decimal):
+        return str(value)
+    return (value.strip() or None) if isinstance(value, str) else None
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    entries = value if isinstance(value, list | tuple) else [value]
+    return tuple(text for text in map(_text, entries) if text)
+
+
+def _flag(value: object) -> bool:
+    text = str(value).strip().lower() if isinstance(value, str | int | Decimal) else ""
+    if text not in _FLAGS:
+        raise ValueError("is neither 1 nor 0")
+    return _FLAGS[text]
+
+
+def _flag_or_none(value: object) -> bool | None:
+    return None if _is_blank(value) else _flag(value)
+
+
+def _lenient(read: Callable[[object], Any]) -> Callable[[object], Any]:
+    def read_or_none(value: object) -> Any:
+        try:
+            return read(value)
+        except ValueError:
+            return None
+
+    return read_or_none
+
+
+Code = Annotated[str, BeforeValidator(_code)]
+Text = Annotated[str | None, BeforeValidator(_text)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
+FlagOrNone = Annotated[bool | None, BeforeValidator(_flag_or_none)]
+AmountOrNone = Annotated[Decimal | None, BeforeValidator(_amount_or_none)]
+AmountOrZero = Annotated[Decimal, BeforeValidator(_amount_or_zero)]
+Fraction = Annotated[Decimal, BeforeValidator(_fraction)]
+SignedAmount = Annotated[Decimal, BeforeValidator(read_amount)]
+Quantity = Annotated[int, BeforeValidator(_quantity)]
+HoursOrNone = Annotated[Decimal | None, BeforeValidator(_lenient(_hours_or_none))]
+LenientFlag = Annotated[bool | None, BeforeValidator(_lenient(_flag_or_none))]
+
+
+# -------------------------------------------------------------------------------------- records
+
+
+class _WireModel(BaseModel):
+    """A record of the wire: read by the vendor's names, kept under ours, unknown fields left to
+    the payload."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=False)
+
+    #: The wire field that identifies the record, for `Rejected.code`.
+    code_field: ClassVar[str]
+
+    @property
+    def key(self) -> str:
+        """What may occur only once in an answer."""
+        raise NotImplementedError
+
+
+class ProductListing(_WireModel):
+    """One product the dealer may know of (contract, "Procurable products").
+
+    ``is_sales`` tells whether it may be bought, ``no_sales_reason`` why not.
+    """
+
+    code_field = "productCode"
+
+    product_code: Code = Field(alias="productCode")
+    product_model: Text = Field(None, alias="productModel")
+    product_group: Text = Field(None, alias="productGroupNamd")
+    brand: Text = Field(None, alias="productBrandName")
+    product_image_url: Text = Field(None, alias="productImageUrl")
+    product_page_urls: Texts = Field((), alias="productLageUrls")
+    is_sales: Flag = Field(alias="isSales")
+    no_sales_reason: Text = Field(None, alias="noSalesReason")
+
+    @property
+    def key(self) -> str:
+        return self.product_code
+
+    @model_validator(mode="before")
+    @classmethod
+    def _either_spelling_of_the_group(cls, data: Any) -> Any:
+        if "productGroupName" in data and _is_blank(data.get("productGroupNamd")):
+            return {**data, "productGroupNamd": data["productGroupName"]}
+        return data
+
+
+class PriceQuote(_WireModel):
+    """Haier's prices of one product in CNY (contract, "Prices").
+
+    A price that is not in force is None. ``stock_rebate`` is the direct discount, a fraction from
+    0 to 1; ``rebate_kind`` the text that some answers carry in its place (``COM``, ``FHQ``, ``BF``,
+    ``DTDBF``), and then the discount is 0; ``rebate_money`` the rebate per unit.
+    """
+
+    code_field = "productCode"
+
+    product_code: Code = Field(alias="productCode")
+    supply_price: AmountOrNone = Field(None, alias="supplyPrice")
+    invoice_price: AmountOrNone = Field(None, alias="invoicePrice")
+    market_price: AmountOrNone = Field(None, alias="marketPrice")
+    stock_rebate: Fraction = Field(Decimal(0), alias="stockRebatePolicy")
+    # No name of the contract: the text found under stockRebatePolicy is moved here.
+    rebate_kind: Text = Field(None, alias="__rebateKind")
+    rebate_money: AmountOrZero = Field(Decimal(0), alias="rebateMoney")
+    reason: Text = Field(None, alias="reason")
+    is_sales: FlagOrNone = Field(None, alias="isSales")
+
+    @property
+    def key(self) -> str:
+        return self.product_code
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tell_the_kind_from_the_discount(cls, data: Any) -> Any:
+        value = data.get("stockRebatePolicy")
+        kind = value.strip() if isinstance(value, str) else ""
+        if _REBATE_KIND.fullmatch(kind) and not _NOT_A_NUMBER.fullmatch(kind):
+            return {**data, "stockRebatePolicy": None, "__rebateKind": kind}
+        return {**data, "__rebateKind": None}
+
+
+class Warehouse(_WireModel):
+    """The stock of one product at one storage location, for one county (contract, "Stock").
+
+    ``stock`` in pieces; ``warehouse_grade`` ``"0"`` own level, ``"1"`` upper level;
+    ``delivery_hours`` in hours. ``cut_time`` and ``expected_delivery_at`` are the platform's own
+    text. A malformed delivery time is None and never costs the quantity.
+    """
+
+    code_field = "secCode"
+
+    sec_code: Code = Field(alias="secCode")
+    stock: Quantity = Field(alias="stock")
+    warehouse_grade: Text = Field(None, alias="warehouseGrade")
+    cut_time: Text = Field(None, alias="cutTime")
+    expected_delivery_at: Text = Field(None, alias="achieveUserOrderCut")
+    delivery_hours: HoursOrNone = Field(None, alias="hour")
+    is_transfer: LenientFlag = Field(None, alias="isTranfer")
+
+    @property
+    def key(self) -> str:
+        return self.sec_code
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_the_timeliness(cls, data: Any) -> Any:
+        timeliness = data.get("timelinessData")
+        fields = timeliness if isinstance(timeliness, Mapping) else {}
+        lifted = ("cutTime", "achieveUserOrderCut", "hour", "isTranfer")
+        return {**data, **{name: fields.get(name) for name in lifted}}
+
+
+class PayerBalance(_WireModel):
+    """The balance of one payer account in CNY (contract, "Payer balance"); it may be overdrawn."""
+
+    code_field = "payerAccountCode"
+
+    sale_group_code: Text = Field(None, alias="saleGroupCode")
+    sale_group_name: Text = Field(None, alias="saleGroupName")
+    payer_account_code: Code = Field(alias="payerAccountCode")
+    payer_account_name: Text = Field(None, alias="payerAccountName")
+    payer_account_balance: SignedAmount = Field(alias="payerAccountBalance")
+
+    @property
+    def key(self) -> str:
+        return f"{self.sale_group_code or ''}/{self.payer_account_code}"
+
+
+class LogisticsRecord(_WireModel):
+    """One entry of an order's logistics (contract, "Logistics").
+
+    ``source`` names the list it stood in: ``central`` warehouse, ``own`` delivery or
+    ``third_party`` courier; ``position`` its place in that list, from 0. The contract does not
+    describe the entry itself: that is the payload.
+    """
+
+    code_field = ""
+
+    source: str
+    position: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.source}/{self.position}"
+
+
+#: The wire names of the three lists of a logistics answer, and what we call them.
+LOGISTICS_LISTS: Final[Mapping[str, str]] = {
+    "getAllLogisticsInfoByOrderCode": "central",
+    "getStockDeliveryLogisticsRecord": "own",
+    "getStockDeliveryLogisticsRecordThirdparty": "third_party",
+}
+
+
+# -------------------------------------------------------------------------------------- answers
+
+
+def parse_listing(data: object, asked: Collection[str] | None = None) -> Answer[ProductListing]:
+    """Read the data of a listing answer; ``asked`` are the codes asked for, None for all.
+
+    Raises `CallRefused` where it is neither a list nor a single product: "could not read" is never
+    "read nothing".
+    """
+    return _parse(ProductListing, _records(data, "listing", "productCode"), "listing", asked)
+
+
+def parse_prices(data: object, asked: Collection[str]) -> Answer[PriceQuote]:
+    """Read the data of a price answer; records of codes not ``asked`` are ignored and counted.
+
+    Codes that the answer leaves out are simply not there (row 15). Raises `CallRefused` where the
+    data is neither a list nor a single price.
+    """
+    return _parse(PriceQuote, _records(data, "prices", "productCode"), "prices", asked)
+
+
+def parse_stock(data: object) -> Answer[Warehouse]:
+    """Read the data of a stock answer: a list, an empty list (none available) or one warehouse.
+
+    A caller must not sum an answer with ``rejected`` records: part of the stock is unknown. Raises
+    `CallRefused` for null and for anything else (row 24).
+    """
+    return _parse(Warehouse, _records(data, "stock", None), "stock", None)
+
+
+def parse_balances(data: object) -> Answer[PayerBalance]:
+    """Read the data of a balance answer, one account or a list. Raises `CallRefused`."""
+    return _parse(PayerBalance, _records(data, "balance", None), "balance", None)
+
+
+def parse_logistics(data: object) -> Answer[LogisticsRecord]:
+    """Read the data of a logistics answer: three lists, each of which may be missing or null.
+
+    Raises `CallRefused` where it is not an object that holds at least one of them.
+    """
+    if not isinstance(data, Mapping) or not any(name in data for name in LOGISTICS_LISTS):
+        raise _no_data("logistics", data)
+    cleaned, removed = clean(data)
+    records: list[Record[LogisticsRecord]] = []
+    rejected: list[Rejected] = []
+    for name, source in LOGISTICS_LISTS.items():
+        entries = cleaned.get(name)
+        if entries is None:
+            continue
+        for position, entry in enumerate(entries if isinstance(entries, list) else [entries]):
+            if isinstance(entry, dict):
+                value = LogisticsRecord(source=source, position=position)
+                records.append(Record(value, entry))
+            else:
+                rejected.append(Rejected("is not an object", name, entry, None))
+    return Answer(tuple(records), tuple(rejected), removed)
+
+
+def _records(data: object, endpoint: str, wanted: str | None) -> list[Any]:
+    if isinstance(data, list):
+        return data
+    # A lone object is a record of its own only where it looks like one: an error page in JSON is
+    # not a product.
+    if isinstance(data, Mapping) and (wanted is None or wanted in data):
+        return [data]
+    raise _no_data(endpoint, data)
+
+
+def _no_data(endpoint: str, data: object) -> CallRefused:
+    kind = "no data" if data is None else "data of an unknown shape"
+    return CallRefused(f"The {endpoint} answer holds {kind}.", endpoint=endpoint, status=200)
+
+
+def _parse(
+    model: type[M], entries: list[Any], endpoint: str, asked: Collection[str] | None
+) -> Answer[M]:
+    wanted = None if asked is None else frozenset(asked)
+    records: dict[str, Record[M]] = {}
+    rejected: list[Rejected] = []
+    duplicates: dict[str, None] = {}
+    removed = ignored = 0
+    try:
+        for entry in entries:
+            payload, count = clean(entry)
+            removed += count
+            if not isinstance(payload, dict):
+                rejected.append(Rejected("is not an object", None, payload, None))
+                continue
+            code = _lenient(_code)(payload.get(model.code_field))
+            if wanted is not None and code is not None and code not in wanted:
+                ignored += 1
+                continue
+            try:
+                value = model.model_validate(payload)
+            except ValidationError as error:
+                rejected.append(_rejection(error, payload, code))
+                continue
+            key = value.key
+            # A repeated record is within the contract; one that says something else is not.
+            if key in records and records[key].value != value:
+                duplicates[key] = None
+            records[key] = Record(value, payload)
+    except RecursionError:
+        raise _no_data(endpoint, entries) from None
+    return Answer(tuple(records.values()), tuple(rejected), removed, ignored, tuple(duplicates))
+
+
+def _rejection(error: ValidationError, payload: Any, code: str | None) -> Rejected:
+    first = error.errors(include_url=False, include_input=False)[0]
+    field = str(first["loc"][0]) if first["loc"] else None
+    if first["type"] == "missing":
+        reason = "is missing"
+    else:
+        reason = str(first["msg"]).removeprefix("Value error, ")
+    return Rejected(f"{field} {reason}", field, payload, code)
+
+
+# ------------------------------------------------------------------------------------- cleaning
+
+#: What PostgreSQL takes neither in text nor in jsonb.
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def clean(value: Any) -> tuple[Any, int]:
+    """Take NUL characters and lone surrogates out of every text in ``value``, keys included.
+
+    Returns the cleaned value and the number of characters removed (row 23). A value without any
+    comes back as it is.
+    """
+    # Counted first: nearly no payload needs to be built anew.
+    count = sum(len(_UNSTORABLE.findall(text)) for text in _all_texts(value))
+    return (_rebuilt(value), count) if count else (value, 0)
+
+
+def _all_texts(value: Any) -> Iterator[str]:
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            waiting.extend(item.keys())
+            waiting.extend(item.values())
+        elif isinstance(item, list | tuple):
+            waiting.extend(item)
+
+
+def _rebuilt(value: Any) -> Any:
+    if isinstance(value, str):
+        return _UNSTORABLE.sub("", value)
+    if isinstance(value, Mapping):
+        return {_rebuilt(key): _rebuilt(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rebuilt(item) for item in value]
+    return value

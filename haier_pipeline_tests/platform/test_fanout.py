@@ -1,0 +1,150 @@
+"""Many calls at once: order, laziness, giving up, and ending promptly whatever ends it."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from haier_pipeline.errors import (
+    CallFailed,
+    CallRefused,
+    Cancelled,
+    PlatformClosed,
+    TransientFailure,
+)
+from haier_pipeline.platform.fanout import fan_out
+
+
+def refuse(unit: int) -> int:
+    raise CallRefused("no", endpoint="stock", status=400)
+
+
+def break_down(unit: int) -> int:
+    raise TransientFailure("no answer", endpoint="stock", attempts=4)
+
+
+def test_every_unit_comes_back_once_with_its_answer() -> None:
+    results = dict(fan_out(range(200), lambda unit: unit * 2, workers=8, stop=threading.Event()))
+    assert results == {unit: unit * 2 for unit in range(200)}
+
+
+def test_results_come_as_the_calls_end() -> None:
+    def call(unit: float) -> float:
+        time.sleep(unit)
+        return unit
+
+    units = [0.4, 0.02, 0.2]
+    results = fan_out(units, call, workers=3, stop=threading.Event())
+    assert [unit for unit, _ in results] == sorted(units)
+
+
+def test_as_many_calls_as_workers_are_in_flight() -> None:
+    gate = threading.Barrier(6)
+    list(fan_out(range(12), lambda unit: gate.wait(5), workers=6, stop=threading.Event()))
+
+
+def test_units_are_pulled_as_needed() -> None:
+    pulled = []
+
+    def units() -> Iterator[int]:
+        for unit in range(10_000):
+            pulled.append(unit)
+            yield unit
+
+    results = fan_out(units(), lambda unit: unit, workers=4, stop=threading.Event())
+    for _ in range(20):
+        next(results)
+    assert len(pulled) <= 20 + 2 * 4
+
+
+def test_a_failed_call_is_yielded_and_the_others_go_on() -> None:
+    """Fault matrix, row 27."""
+
+    def call(unit: int) -> int:
+        return refuse(unit) if unit % 2 else unit
+
+    results = dict(fan_out(range(200), call, workers=4, stop=threading.Event()))
+    assert sum(isinstance(result, CallFailed) for result in results.values()) == 100
+
+
+def test_an_outage_ends_it() -> None:
+    begun = []
+
+    def call(unit: int) -> int:
+        begun.append(unit)
+        return break_down(unit)
+
+    results = fan_out(range(10_000), call, workers=4, stop=threading.Event(), give_up_after=10)
+    with pytest.raises(PlatformClosed, match="not answering"):
+        list(results)
+    assert len(begun) <= 10 + 2 * 4
+
+
+def test_failures_between_answers_are_no_outage() -> None:
+    def call(unit: int) -> int:
+        return unit if unit % 5 == 0 else break_down(unit)
+
+    results = fan_out(range(200), call, workers=1, stop=threading.Event(), give_up_after=5)
+    assert len(list(results)) == 200
+
+
+@pytest.mark.parametrize(
+    "error", [PlatformClosed("closed", endpoint="stock", status=403), KeyError("a bug")]
+)
+def test_any_other_error_ends_it_and_is_raised(error: Exception) -> None:
+    begun = []
+
+    def call(unit: int) -> int:
+        begun.append(unit)
+        if unit == 5:
+            raise error
+        return unit
+
+    with pytest.raises(type(error)):
+        list(fan_out(range(10_000), call, workers=2, stop=threading.Event()))
+    assert len(begun) < 50
+
+
+def test_a_stop_ends_it_though_no_call_comes_back() -> None:
+    """Fault matrix, row 34."""
+    stop, release = threading.Event(), threading.Event()
+    threading.Timer(0.1, stop.set).start()
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        list(fan_out(range(10), lambda unit: release.wait(10), workers=2, stop=stop))
+    assert time.monotonic() - began < 1
+    release.set()
+
+
+def test_closing_it_begins_no_further_call() -> None:
+    begun = []
+
+    def call(unit: int) -> int:
+        begun.append(unit)
+        time.sleep(0.01)
+        return unit
+
+    results = fan_out(range(10_000), call, workers=2, stop=threading.Event())
+    next(results)
+    results.close()  # type: ignore[attr-defined]  # it is a generator
+    time.sleep(0.1)
+    count = len(begun)
+    assert count <= 6
+    time.sleep(0.1)
+    assert len(begun) == count
+
+
+def test_an_interrupted_consumer_does_not_hang() -> None:
+    release = threading.Event()
+
+    def units() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise KeyboardInterrupt
+
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(fan_out(units(), lambda unit: release.wait(10), workers=2, stop=threading.Event()))
+    assert time.monotonic() - began < 1
+    release.set()
