@@ -198,7 +198,7 @@ def _run(
                 api = HaierApi(installation, progress)
                 job = build_definitions({"haier": api}).resolve_job_def(job_name)
                 try:
-                    worked = execute(
+                    failure = execute(
                         job,
                         instance,
                         partition,
@@ -209,15 +209,23 @@ def _run(
                 finally:
                     api.close()
             entries = log.entries(installation.engine, run_id=run_id, limit=100)[::-1]
+            statuses = [entry.status for entry in entries]
+            if failure is not None and "failed" not in statuses:
+                # No step says why: it is Dagster that stopped.
+                statuses.append("failed")
+                errors.print(f"[red]error:[/red] {escape(failure)}")
             runs.append({
                 "dealer": partition.dealer,
                 "sync_date": f"{partition.sync_date:%Y-%m-%d}",
                 "run_id": run_id,
-                "status": _worst([entry.status for entry in entries] + ["failed"] * (not worked)),
+                "status": _worst(statuses),
                 "logs": [_log(entry) for entry in entries],
             })  # fmt: skip
             if not as_json:
                 _print_run(partition.key, entries)
+            if api.cancelled:
+                errors.print("cancelled; the catalog is as it was")
+                break
     status = _worst([run["status"] for run in runs])
     if as_json:
         print(json.dumps({"status": status, "runs": runs}, ensure_ascii=False))  # noqa: T201
@@ -245,10 +253,7 @@ def _log(entry: "Entry") -> dict[str, Any]:
 
 
 def _print_run(title: str, entries: Sequence["Entry"]) -> None:
-    table = Table(title=title, title_justify="left")
-    for column in ("asset", "status", "total", "failed", "seconds", "message"):
-        right = column in ("total", "failed", "seconds")
-        table.add_column(column, justify="right" if right else "left", overflow="fold")
+    table = _table("asset", "status", "total", "failed", "seconds", "message", title=title)
     for entry in entries:
         style = STATUS_STYLES.get(entry.status, "")
         table.add_row(
@@ -259,7 +264,7 @@ def _print_run(title: str, entries: Sequence["Entry"]) -> None:
             "" if entry.duration is None else f"{entry.duration:.2f}",
             escape(entry.message),
         )
-    Console().print(table)
+    _out().print(table)
 
 
 @contextmanager
@@ -376,9 +381,7 @@ def logs(
         ]
         print(json.dumps({"logs": rows}, ensure_ascii=False, default=str))  # noqa: T201
         return
-    table = Table()
-    for column in ("id", "dealer", "date", "type", "asset", "status", "total", "failed", "message"):
-        table.add_column(column, overflow="fold")
+    table = _table("id", "dealer", "date", "type", "asset", "status", "total", "failed", "message")
     for entry in entries:
         style = STATUS_STYLES.get(entry.status, "cyan")
         table.add_row(
@@ -392,7 +395,23 @@ def logs(
             str(entry.failed_count),
             escape(entry.message),
         )
-    Console().print(table)
+    _out().print(table)
+
+
+def _table(*columns: str, title: str | None = None) -> Table:
+    """A table in which only the messages, in the last column, are folded."""
+    table = Table(title=title, title_justify="left")
+    for column in columns[:-1]:
+        right = column in ("total", "failed", "seconds")
+        table.add_column(column, justify="right" if right else "left", no_wrap=True)
+    table.add_column(columns[-1], overflow="fold")
+    return table
+
+
+def _out() -> Console:
+    """Standard output; where it is no terminal, wide enough that lines need no folding."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
 
 
 @app.command()

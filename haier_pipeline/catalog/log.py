@@ -193,7 +193,8 @@ def entries(
     dealer: str | None = None,
     sync_type: str | None = None,
     status: str | None = None,
-    run_ids: Sequence[str] | None = None,
+    run_id: str | None = None,
+    root_run_id: str | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[Entry]:
@@ -205,11 +206,11 @@ def entries(
             (table.dealer, dealer),
             (table.sync_type, sync_type),
             (table.status, status),
+            (table.run_id, run_id),
+            (table.root_run_id, root_run_id),
         )
         if value is not None
     ]
-    if run_ids is not None:
-        conditions.append(table.run_id.in_(run_ids))
     if before is not None:
         conditions.append(table.id < before)
     columns = [table[name] for name in Entry.__dataclass_fields__]

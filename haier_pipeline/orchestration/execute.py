@@ -54,8 +54,8 @@ def execute(
     root_run_id: str | None = None,
     assets: Collection[str] | None = None,
     config: Mapping[str, Mapping[str, Any]] | None = None,
-) -> bool:
-    """Run the job over the partition in this process; tell whether every step worked.
+) -> str | None:
+    """Run the job over the partition in this process; return why it failed, if it did.
 
     ``assets`` restricts it, ``config`` is each step's own. Dagster's own log stays quiet: what
     there is to say stands in the sync log.
@@ -78,4 +78,10 @@ def execute(
         tags={} if root_run_id is None else {ROOT_RUN_TAG: root_run_id},
         raise_on_error=False,
     )
-    return result.success
+    if result.success:
+        return None
+    failures = [event.event_specific_data for event in result.all_events if event.is_failure]
+    for error in (getattr(data, "error", None) for data in failures):
+        if error is not None:
+            return str((error.cause or error).message).strip().splitlines()[0]
+    return "the run failed"

@@ -38,9 +38,15 @@ class HaierApi:
             )
         return self._runs[run.run_id]
 
+    @property
+    def cancelled(self) -> bool:
+        """Somebody ended one of the runs, which Dagster itself only calls a failure."""
+        return any(run.cancelled for run in self._runs.values())
+
     def close(self) -> None:
-        while self._runs:
-            self._runs.popitem()[1].close()
+        """End the syncs; each gives its partition free."""
+        for run in self._runs.values():
+            run.close()
 
 
 class HaierApiResource(dg.ConfigurableResource[HaierApi]):

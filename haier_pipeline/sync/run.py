@@ -124,6 +124,7 @@ class SyncRun:
         self.root_run_id = root_run_id or run_id
         self.progress: Progress = progress or NoProgress()
         self.stop = threading.Event()
+        self.cancelled = False
         self._dealers = dealers
         self._open = ExitStack()
         self._locked = False
@@ -186,8 +187,9 @@ class SyncRun:
             raise
         except BaseException:
             # Ctrl-C, SIGTERM, or Dagster's word that the run was terminated.
+            self.cancelled = True
             self.stop.set()
-            self._finish(rows, self._failed(assets, "cancelled"))
+            self._finish(rows, self._failed(assets, "cancelled; the catalog is as it was"))
             raise
         else:
             self._finish(rows, outcomes)
