@@ -4,9 +4,10 @@ pandas in, pandas out. No database, no network, no clock; what a field of the pl
 elsewhere. All frames hold Python objects (``Decimal``, ``None``), never floats.
 """
 
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -92,6 +93,121 @@ def listing_shrank(before: int | None, now: int) -> bool:
     return before is not None and now * 2 < before
 
 
+CHANGE_KINDS = (
+    "appeared",
+    "vanished",
+    "back",
+    "price_up",
+    "price_down",
+    "sold_out",
+    "restocked",
+)
+CHANGE_COLUMNS = ("product_code", "kind", "old_value", "new_value")
+
+
+def find_changes(
+    before: pd.DataFrame, now: pd.DataFrame, known_earlier: Collection[str], *, is_complete: bool
+) -> pd.DataFrame:
+    """What moved between two days of one dealer, one row for each product and kind of change.
+
+    Both frames have ``product_code``, ``supply_price`` and ``stock`` (``None`` where it was not
+    given). ``known_earlier`` are products that stood in a listing before ``before``, so that one of
+    them is ``back`` and not ``appeared``. Only a complete ``now`` can tell that a product vanished
+    or appeared.
+    """
+    old, new = _by_code(before), _by_code(now)
+    rows: list[tuple[str, str, str | None, str | None]] = []
+    if is_complete:
+        rows += [
+            (code, "back" if code in known_earlier else "appeared", None, None)
+            for code in new.keys() - old.keys()
+        ]
+        rows += [(code, "vanished", None, None) for code in old.keys() - new.keys()]
+    for code in old.keys() & new.keys():
+        rows += _moves(code, old[code], new[code])
+    rows.sort(key=lambda row: row[:2])
+    return frame(rows, CHANGE_COLUMNS)
+
+
+def _moves(
+    code: str, old: Mapping[str, Any], new: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str | None, str | None]]:
+    before, now = old["supply_price"], new["supply_price"]
+    if before is not None and now is not None and before != now:
+        kind = "price_up" if now > before else "price_down"
+        yield code, kind, format(before, "f"), format(now, "f")
+    before, now = old["stock"], new["stock"]
+    if before is not None and now is not None and (before == 0) != (now == 0):
+        yield code, "restocked" if before == 0 else "sold_out", str(before), str(now)
+
+
+def stock_totals(answers: pd.DataFrame, stock: pd.DataFrame) -> pd.DataFrame:
+    """Each answered product's stock, the sum over its warehouses: ``product_code``, ``stock``."""
+    sums = stock.groupby("product_code")["stock"].sum()
+    codes = sorted(set(answers["product_code"]))
+    return frame([(code, int(sums.get(code, 0))) for code in codes], ["product_code", "stock"])
+
+
+def with_stock(priced: pd.DataFrame, totals: pd.DataFrame) -> pd.DataFrame:
+    """``product_code``, ``supply_price``, and ``stock`` or ``None`` where it was not asked."""
+    joined = priced[["product_code", "supply_price"]].merge(totals, on="product_code", how="left")
+    joined["stock"] = _each(joined["stock"], int)
+    return joined
+
+
+def invoice_mismatches(priced: pd.DataFrame) -> pd.DataFrame:
+    """The products whose invoice price is not supply price × (1 − discount) − rebate, to the cent.
+
+    The rule is the platform's own (contract, "Prices"); ``expected`` says what it gives.
+    """
+    rows = []
+    for code, row in _by_code(priced).items():
+        supply, invoice = row["supply_price"], row["invoice_price"]
+        if supply is None or invoice is None:
+            continue
+        exact = supply * (1 - (row["stock_rebate"] or 0)) - (row["rebate_money"] or 0)
+        expected = exact.quantize(_CENT, ROUND_HALF_UP)
+        if abs(expected - invoice) >= _CENT:
+            rows.append((code, supply, invoice, expected))
+    return frame(rows, ["product_code", "supply_price", "invoice_price", "expected"])
+
+
+def implausible_prices(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
+    """The products with a negative amount, or a price halved or doubled since the frame before.
+
+    Both frames have the price columns; ``before`` may be empty. A price of exactly half or double
+    still passes.
+    """
+    rows = []
+    compared = ("supply_price", "invoice_price", "market_price")
+    earlier = _by_code(before)
+    for code, row in _by_code(now).items():
+        for column in PRICE_COLUMNS:
+            new, old = row[column], earlier.get(code, {}).get(column)
+            if new is None:
+                continue
+            moved = column in compared and old and (new * 2 < old or new > old * 2)
+            if new < 0 or moved:
+                rows.append((code, column, old, new))
+    return frame(rows, ["product_code", "field", "before", "now"])
+
+
+_DELIVERED = re.compile("(?<![待未拒])签收|妥投|已送达")
+
+
+def says_delivered(payload: Any) -> bool:
+    """Whether a logistics record says that the order has arrived.
+
+    The contract does not describe these records, so every text in them is looked at for the words
+    that carriers in China use: 签收 (but not 待签收, 未签收, 拒签收), 妥投, 已送达.
+    """
+    if isinstance(payload, str):
+        return _DELIVERED.search(payload) is not None
+    if isinstance(payload, Mapping):
+        return any(says_delivered(value) for value in payload.values())
+    return isinstance(payload, list) and any(says_delivered(value) for value in payload)
+
+
 def delivery_time(text: str | None) -> datetime | None:
     """The platform's expected delivery time, which it writes without a zone and means in China.
 
@@ -110,6 +226,15 @@ def _cents(amount: Decimal) -> Decimal:
     """An amount written with at least two decimals, its value untouched."""
     exponent = amount.as_tuple().exponent
     return amount.quantize(_CENT) if isinstance(exponent, int) and exponent > -2 else amount
+
+
+def _by_code(products: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """Each row as a mapping, by its product code."""
+    columns = [str(column) for column in products.columns]
+    rows = (
+        dict(zip(columns, row, strict=True)) for row in products.itertuples(index=False, name=None)
+    )
+    return {str(row["product_code"]): row for row in rows}
 
 
 def _each(values: "pd.Series[Any]", change: Callable[[Any], Any]) -> "pd.Series[Any]":

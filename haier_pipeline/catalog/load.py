@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, delete, text
 from haier_pipeline.catalog.database import dump_json, transaction, translated
 from haier_pipeline.catalog.locks import lock_dealer
 from haier_pipeline.catalog.raw import Partition
-from haier_pipeline.catalog.tables import priced_product
+from haier_pipeline.catalog.tables import catalog_change, priced_product
 
 VANISHED = "已不在海尔可采商品列表中"
 
@@ -37,6 +37,12 @@ PRODUCT_COLUMNS: dict[str, str] = {
     "market_price": "numeric",
     "stock_rebate": "numeric",
     "rebate_money": "numeric",
+}
+CHANGE_COLUMNS: dict[str, str] = {
+    "product_code": "text",
+    "kind": "text",
+    "old_value": "text",
+    "new_value": "text",
 }
 ANSWER_COLUMNS: dict[str, str] = {
     "product_code": "text",
@@ -133,6 +139,7 @@ def _load(connection: Connection, partition: Partition, frames: CatalogFrames) -
     _stage(connection, "stage_product", PRODUCT_COLUMNS, frames.products)
     _stage(connection, "stage_answer", ANSWER_COLUMNS, frames.answers)
     _stage(connection, "stage_stock", STOCK_COLUMNS, frames.stock)
+    run("CREATE TEMPORARY TABLE stage_recount (product_code text) ON COMMIT DROP")
 
     newer = run(_DROP_NEWER).rowcount
     run("DELETE FROM stage_answer a WHERE NOT EXISTS (SELECT FROM stage_product s"
@@ -147,6 +154,7 @@ def _load(connection: Connection, partition: Partition, frames: CatalogFrames) -
         removed += run(_REMOVE_COUNTIES, counties=list(frames.counties)).rowcount
     stock = run(_UPSERT_STOCK).one()
     products = run(_UPSERT_PRODUCTS).one()
+    run(_RECOUNT)
     vanished = run(_SWITCH_OFF_VANISHED, reason=VANISHED).rowcount if frames.is_complete else 0
     run("UPDATE raw_partition SET loaded_at = clock_timestamp() WHERE dealer = :dealer"
         " AND sync_date = :sync_date AND asset_key = 'product_listings'")  # fmt: skip
@@ -221,6 +229,28 @@ def store_priced(engine: Engine, partition: Partition, products: pd.DataFrame) -
     transaction(engine, work)
 
 
+def store_changes(engine: Engine, partition: Partition, changes: pd.DataFrame) -> None:
+    """Replace the partition's changes by those of the frame: code, kind, old and new value."""
+
+    def work(connection: Connection) -> None:
+        lock_dealer(connection, partition.dealer)
+        table = catalog_change
+        connection.execute(
+            delete(table).where(
+                table.c.dealer == partition.dealer, table.c.sync_date == partition.sync_date
+            )
+        )
+        day = (partition.dealer, partition.sync_date)
+        _copy(
+            connection,
+            table.name,
+            ["dealer", "sync_date", *CHANGE_COLUMNS],
+            ((*day, *row) for row in _rows(changes, CHANGE_COLUMNS)),
+        )
+
+    transaction(engine, work)
+
+
 def read_priced(engine: Engine, partition: Partition) -> pd.DataFrame:
     """The partition's priced products, columns of ``PRODUCT_COLUMNS`` and ``no_price_reason``."""
     table = priced_product
@@ -269,8 +299,12 @@ WHERE t.dealer = :dealer AND t.product_code = a.product_code AND t.county_code =
 """
 
 _REMOVE_COUNTIES = """
-DELETE FROM product_stock
-WHERE dealer = :dealer AND sync_date <= :sync_date AND NOT county_code = ANY(:counties)
+WITH removed AS (
+    DELETE FROM product_stock
+    WHERE dealer = :dealer AND sync_date <= :sync_date AND NOT county_code = ANY(:counties)
+    RETURNING product_code
+)
+INSERT INTO stage_recount SELECT product_code FROM removed
 """
 
 _UPSERT_STOCK = """
@@ -316,19 +350,23 @@ _NEW_VALUES = (
     }
 )
 
+
+def _totals(staged: str) -> str:
+    """The stock of the products in a stage table: the sum, and the fullest warehouse."""
+    return f"""
+    SELECT c.product_code, coalesce(sum(t.stock), 0) AS stock,
+        (array_agg(t.sec_code ORDER BY t.stock DESC, t.sec_code)
+            FILTER (WHERE t.stock > 0))[1] AS warehouse_code,
+        (array_agg(t.warehouse_grade ORDER BY t.stock DESC, t.sec_code)
+            FILTER (WHERE t.stock > 0))[1] AS warehouse_grade
+    FROM (SELECT DISTINCT product_code FROM {staged}) c
+    LEFT JOIN product_stock t ON t.dealer = :dealer AND t.product_code = c.product_code
+    GROUP BY c.product_code
+    """
+
+
 _UPSERT_PRODUCTS = f"""
-WITH warehouses AS (
-    SELECT a.product_code, t.stock, t.sec_code, t.warehouse_grade
-    FROM (SELECT DISTINCT product_code FROM stage_answer) a
-    LEFT JOIN product_stock t ON t.dealer = :dealer AND t.product_code = a.product_code
-), totals AS (
-    SELECT product_code, coalesce(sum(stock), 0) AS stock,
-        (array_agg(sec_code ORDER BY stock DESC, sec_code) FILTER (WHERE stock > 0))[1]
-            AS warehouse_code,
-        (array_agg(warehouse_grade ORDER BY stock DESC, sec_code) FILTER (WHERE stock > 0))[1]
-            AS warehouse_grade
-    FROM warehouses GROUP BY product_code
-), written AS (
+WITH totals AS ({_totals("stage_answer")}), written AS (
     INSERT INTO product AS p (
         dealer, product_code, name, product_model, product_group, brand_id, price,
         supply_price, invoice_price, market_price, stock_rebate, rebate_money,
@@ -358,6 +396,17 @@ SELECT count(*) AS written, count(*) FILTER (WHERE is_new) AS new,
 FROM written
 """
 
+# Products that lost a county without being asked for: those that vanished, a sync without stock.
+_RECOUNT = f"""
+UPDATE product p
+SET stock = w.stock, warehouse_code = w.warehouse_code, warehouse_grade = w.warehouse_grade,
+    updated_at = now()
+FROM ({_totals("stage_recount")}) w
+WHERE p.dealer = :dealer AND p.product_code = w.product_code
+  AND (p.stock, p.warehouse_code, p.warehouse_grade)
+    IS DISTINCT FROM (w.stock, w.warehouse_code, w.warehouse_grade)
+"""
+
 _SWITCH_OFF_VANISHED = """
 UPDATE product p
 SET is_sales = '0', no_sales_reason = :reason, sync_date = :sync_date,
@@ -379,7 +428,8 @@ SELECT
         AND t.stock = k.stock) AS stock,
     (SELECT array_agg(product_code ORDER BY product_code) FROM (
         SELECT p.product_code FROM product p
-        JOIN (SELECT DISTINCT product_code FROM stage_answer) a USING (product_code)
+        JOIN (SELECT product_code FROM stage_answer UNION SELECT product_code FROM stage_recount) c
+            USING (product_code)
         LEFT JOIN product_stock t ON t.dealer = p.dealer AND t.product_code = p.product_code
         WHERE p.dealer = :dealer
         GROUP BY p.product_code, p.stock

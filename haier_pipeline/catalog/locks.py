@@ -1,41 +1,121 @@
 """Who works on what: locks that vanish with the process that holds them."""
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
 
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from haier_pipeline.catalog.database import translated
 from haier_pipeline.errors import AlreadyRunning
 
+# How soon a lock that the server forgot is taken again. What judges a lock from outside must wait
+# longer than this after a restart of the server.
+KEEP_SECONDS = 2.0
+
+# What may not be done twice at once in a partition: the assets of the catalog belong together,
+# balances and logistics are fetched beside them.
+SEPARATE_SYNC_TYPES = ("balance", "logistics")
+
+# The same key in SQL, over the columns of the sync log.
+PARTITION_KEY_SQL = (
+    "'haier partition ' || sync_date || '|' || dealer || CASE WHEN sync_type IN"
+    " ('balance', 'logistics') THEN ' ' || sync_type ELSE '' END"
+)
+
+
+def partition_key(dealer: str, sync_date: date, sync_type: str) -> str:
+    """The name of the lock that a run holds while it works on assets of this type."""
+    separate = f" {sync_type}" if sync_type in SEPARATE_SYNC_TYPES else ""
+    return f"haier partition {sync_date:%Y-%m-%d}|{dealer}{separate}"
+
 
 @contextmanager
-def partition_lock(engine: Engine, dealer: str, sync_date: date) -> Iterator[None]:
+def partition_lock(
+    engine: Engine,
+    dealer: str,
+    sync_date: date,
+    sync_type: str = "products",
+    *,
+    lost: Callable[[], object] = lambda: None,
+) -> Iterator[None]:
     """Hold a partition for as long as a run works on it.
 
     The lock belongs to a connection that does nothing else, so that PostgreSQL sees at once when
-    its process is killed (fault matrix, rows 36 and 37).
+    its process is killed (fault matrix, rows 36 and 37). A server that restarts forgets the lock:
+    it is taken again within seconds, and where another run was faster, ``lost`` is called.
 
     Raises:
         AlreadyRunning: another run holds it.
     """
-    key = f"haier partition {sync_date:%Y-%m-%d}|{dealer}"
-    with translated(engine), engine.connect() as connection:
-        connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+    key = partition_key(dealer, sync_date, sync_type)
+    with translated(engine):
+        connection = _take(engine, key)
+    if connection is None:
+        raise AlreadyRunning(
+            f"{dealer}, {sync_date:%Y-%m-%d}: already running; "
+            "another run works on this partition, wait for it or terminate it"
+        )
+    released = threading.Event()
+    keeper = threading.Thread(
+        target=_keep, args=(engine, key, connection, released, lost), daemon=True, name=key
+    )
+    keeper.start()
+    try:
+        yield
+    finally:
+        released.set()
+        # A connection that hangs must not hold up the end of the run.
+        keeper.join(10)
+
+
+def _take(engine: Engine, key: str) -> Connection | None:
+    """A connection that holds the lock, or ``None`` where another one does."""
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    try:
         held = connection.scalar(
             text("SELECT pg_try_advisory_lock(hashtextextended(:key, 0))"), {"key": key}
         )
-        if not held:
-            raise AlreadyRunning(
-                f"{dealer}, {sync_date:%Y-%m-%d}: already running; "
-                "another run works on this partition, wait for it or terminate it"
-            )
+    except BaseException:
+        _end(connection)
+        raise
+    if held:
+        return connection
+    connection.close()
+    return None
+
+
+def _keep(
+    engine: Engine,
+    key: str,
+    connection: Connection | None,
+    released: threading.Event,
+    lost: Callable[[], object],
+) -> None:
+    """Look after the lock until it is released, then end its connection."""
+    while not released.wait(KEEP_SECONDS):
         try:
-            yield
-        finally:
-            # A connection that goes back to the pool would keep the lock.
-            connection.invalidate()
+            if connection is not None:
+                connection.execute(text("SELECT 1"))
+                continue
+            connection = _take(engine, key)
+            if connection is None:
+                lost()
+                return
+        except SQLAlchemyError:
+            if connection is not None:
+                _end(connection)
+            connection = None
+    if connection is not None:
+        _end(connection)
+
+
+def _end(connection: Connection) -> None:
+    # A connection that goes back to the pool would keep the lock.
+    connection.invalidate()
+    connection.close()
 
 
 def lock_dealer(connection: Connection, dealer: str) -> None:

@@ -4,7 +4,7 @@ Payloads go in and out untouched; what they mean is decided elsewhere. A record 
 run under which it was fetched, so that a sync which was killed goes on where it was.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from itertools import islice
@@ -84,6 +84,36 @@ def last_listing_count(engine: Engine, dealer: str) -> int | None:
         return connection.scalar(statement)
 
 
+def previous(engine: Engine, partition: Partition) -> Partition | None:
+    """The dealer's last earlier day with a complete listing; days may lie between."""
+    table = raw_partition.c
+    statement = select(func.max(table.sync_date)).where(
+        table.dealer == partition.dealer,
+        table.asset_key == "product_listings",
+        table.is_complete,
+        table.sync_date < partition.sync_date,
+    )
+    with translated(engine), engine.connect() as connection:
+        day = connection.scalar(statement)
+    return None if day is None else Partition(partition.dealer, day)
+
+
+def listed_before(engine: Engine, partition: Partition, codes: Collection[str]) -> set[str]:
+    """Which of the codes stood in a stored listing of an earlier day."""
+    table = RAW_TABLES["product_listings"].c
+    statement = (
+        select(table.product_code)
+        .where(
+            table.dealer == partition.dealer,
+            table.sync_date < partition.sync_date,
+            table.product_code.in_(codes),
+        )
+        .distinct()
+    )
+    with translated(engine), engine.connect() as connection:
+        return set(connection.scalars(statement))
+
+
 def open_fetch(engine: Engine, partition: Partition, asset: str, root_run_id: str) -> None:
     """Note that a fetch begins, or goes on when it is of the same root run."""
     row = insert(raw_partition).values(
@@ -142,6 +172,21 @@ def save(
         _reject(connection, partition, asset, rejected, run_id=run_id)
 
     transaction(engine, work)
+
+
+def save_rejected(
+    engine: Engine,
+    partition: Partition,
+    asset: str,
+    rejected: Sequence[RejectedRecord],
+    *,
+    run_id: str,
+) -> None:
+    """Keep records that could not be read where an operator can list them."""
+    transaction(
+        engine,
+        lambda connection: _reject(connection, partition, asset, rejected, run_id=run_id),
+    )
 
 
 def save_listing(

@@ -128,6 +128,26 @@ haier_sync_log = Table(
     Index("ix_haier_sync_log_sync_type_newest", "sync_type", text("created_at DESC")),
     Index("ix_haier_sync_log_partition", "dealer", "sync_date", "asset_key"),
     Index(None, "run_id"),
+    # The log is read newest first by id, which never repeats; a filter must not cost a scan.
+    Index(None, "dealer", "id"),
+    Index(None, "status", "id"),
+    Index(None, "sync_type", "id"),
+    # Whoever counts what has ended reads only what ended since the last time.
+    Index(None, "completed_at"),
+)
+
+# A request that starts something is carried out once, however often it is sent.
+idempotency_key = Table(
+    "idempotency_key",
+    metadata,
+    # Of the token that sent it: two callers may choose the same key.
+    Column("caller", String(50), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    # What was asked for, so that a key which is used for something else is noticed.
+    Column("request_hash", String(64), nullable=False),
+    Column("run_id", String(64), nullable=False),
+    _time("created_at"),
+    Index(None, "created_at"),
 )
 
 brand = Table(
@@ -171,6 +191,8 @@ product = Table(
     _one_of("is_sales", ("0", "1")),
     CheckConstraint("stock >= 0", name="stock"),
     Index(None, "brand_id"),
+    # For shops that ask what has changed since they asked last.
+    Index(None, "dealer", "updated_at"),
     # Room on each page for a new version of its rows: the time of sync changes every day, and
     # an update that finds room beside the old row touches no index.
     postgresql_with={"fillfactor": 50},
@@ -259,8 +281,24 @@ order_logistics = Table(
     Column("position", Integer, nullable=False),
     Column("payload", JSONB, nullable=False),
     _time("fetched_at"),
-    _one_of("kind", ("central", "own_delivery", "courier")),
+    _one_of("kind", ("central", "own", "third_party")),
     UniqueConstraint("dealer", "sync_date", "order_code", "kind", "position"),
+)
+
+
+# The orders whose logistics are asked for until they are delivered; the shop puts them in.
+tracked_order = Table(
+    "tracked_order",
+    metadata,
+    _id(),
+    _dealer(),
+    Column("order_code", String(CODE_LENGTH), nullable=False),
+    Column("delivery_record_code", String(CODE_LENGTH)),
+    Column("member_id", String(CODE_LENGTH)),
+    _time("created_at"),
+    _time("checked_at", required=False),
+    _time("delivered_at", required=False),
+    UniqueConstraint("dealer", "order_code"),
 )
 
 

@@ -1,22 +1,22 @@
 """The assets, from what the platform said to the catalog tables.
 
 Each is a shell over one step of ``sync``. An asset's name is the plural of what one of its records
-is; its group says how far from the platform it stands: ``platform``, ``pricing``, ``catalog``.
+is; its group says how far from the platform it stands: ``platform``, ``pricing``, ``catalog``, and
+``account`` beside them.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 import dagster as dg
-import pandas as pd
 from pydantic import Field
 
 from haier_pipeline.catalog.log import Check
 from haier_pipeline.orchestration.partitions import date_and_dealer
 from haier_pipeline.orchestration.resources import HaierApi
-from haier_pipeline.sync import derive, fetch
+from haier_pipeline.sync import account, checks, derive, fetch
 from haier_pipeline.sync.run import Outcome
 
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
@@ -48,28 +48,31 @@ class StockConfig(dg.Config):
 def results(context: dg.AssetExecutionContext, outcomes: Mapping[str, Outcome]) -> Results:
     """Tell Dagster how the assets ended: results, check evaluations, at last the failure."""
     for asset, outcome in outcomes.items():
-        checks = [_check(asset, check) for check in outcome.result.checks]
+        evaluations = [_result(asset, check) for check in outcome.result.checks]
         if outcome.failed:
-            yield from checks
+            yield from evaluations
         else:
             context.log.info("%s: %s", asset, outcome.result.message)
             yield dg.MaterializeResult(
-                asset_key=asset, metadata=_metadata(outcome), check_results=checks
+                asset_key=asset, metadata=_metadata(outcome), check_results=evaluations
             )
-    failed = [asset for asset, outcome in outcomes.items() if outcome.failed]
+    failed = [asset for asset, ended in outcomes.items() if ended.failed or ended.stops]
     if failed:
         # Asking again is the client's business, and a safety stop is nobody's.
         raise dg.Failure(outcomes[failed[0]].result.message, allow_retries=False)
 
 
-def _check(asset: str, check: Check) -> dg.AssetCheckResult:
+def _result(asset: str, check: Check) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=check.name,
         passed=check.passed,
         severity=dg.AssetCheckSeverity(check.severity),
         description=check.description,
-        metadata=dict(check.metadata),
+        metadata={
+            **check.metadata,
+            **({"offenders": _table(check.offenders)} if check.offenders else {}),
+        },
     )
 
 
@@ -77,32 +80,34 @@ def _metadata(outcome: Outcome) -> dict[str, Any]:
     metadata: dict[str, Any] = {
         "status": outcome.result.status,
         "message": outcome.result.message,
-        **outcome.result.metadata,
+    }
+    if not outcome.preview.empty:
+        metadata["preview"] = _table(outcome.preview.to_dict("records"))
+    # What is empty is left out: an operator should see at a glance what there is to see.
+    metadata |= {
+        name: value for name, value in outcome.result.metadata.items() if value not in ([], {})
     }
     if "records" in metadata:
         metadata["dagster/partition_row_count"] = metadata["records"]
-    if not outcome.preview.empty:
-        metadata["preview"] = _table(outcome.preview)
     return metadata
 
 
-def _table(preview: pd.DataFrame) -> dg.TableMetadataValue:
-    def shown(value: Any) -> Any:
+def _table(rows: Sequence[Mapping[Any, Any]]) -> dg.TableMetadataValue:
+    def shown(value: Any) -> str:
+        if value is None:
+            return ""
         return format(value, "f") if isinstance(value, Decimal) else str(value)
 
     return dg.MetadataValue.table(
         records=[
-            dg.TableRecord({
-                str(column): "" if value is None else shown(value)
-                for column, value in zip(preview.columns, row, strict=True)
-            })
-            for row in preview.itertuples(index=False, name=None)
+            dg.TableRecord({str(column): shown(value) for column, value in row.items()})
+            for row in rows
         ]
-    )  # fmt: skip
+    )
 
 
-def blocking_check(asset: str, name: str, description: str) -> dg.AssetCheckSpec:
-    """A check of the asset's own partitions that stops the sync where it fails."""
+def check(asset: str, name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
+    """A check of the asset's own partitions; a blocking one stops the sync where it fails."""
     with warnings.catch_warnings():
         # Partitions of checks are a preview in Dagster 1.13; without them the planned checks of a
         # partitioned run are never resolved.
@@ -110,7 +115,7 @@ def blocking_check(asset: str, name: str, description: str) -> dg.AssetCheckSpec
         return dg.AssetCheckSpec(
             name,
             asset=asset,
-            blocking=True,
+            blocking=blocking,
             description=description,
             partitions_def=date_and_dealer,
         )
@@ -123,16 +128,23 @@ def blocking_check(asset: str, name: str, description: str) -> dg.AssetCheckSpec
     owners=OWNERS,
     description="What the platform says the dealer may buy today, one record for each product.",
     check_specs=[
-        blocking_check(
+        check(
             "product_listings",
-            "not_empty",
+            checks.NOT_EMPTY,
             "The listing holds products. An empty one is never loaded.",
+            blocking=True,
         ),
-        blocking_check(
+        check(
             "product_listings",
-            "not_shrunk",
+            checks.NOT_SHRUNK,
             "The listing is at least half as long as the dealer's last good one. Where it is "
             "right that it is not, run once with accept_shrink.",
+            blocking=True,
+        ),
+        check(
+            "product_listings",
+            checks.CODES_VALID,
+            "Every record has a product code, and no code comes twice with other values.",
         ),
     ],
 )
@@ -152,6 +164,13 @@ def product_listings(
     kinds={"api", "postgres"},
     owners=OWNERS,
     description="Haier's prices of the procurable products, 20 products a call.",
+    check_specs=[
+        check(
+            "price_quotes",
+            checks.QUOTES_ANSWERED,
+            "At least 95 % of the procurable products were answered.",
+        )
+    ],
 )
 def price_quotes(context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]) -> Results:
     yield from results(context, {"price_quotes": fetch.fetch_prices(haier.run(context))})
@@ -164,6 +183,18 @@ def price_quotes(context: dg.AssetExecutionContext, haier: dg.ResourceParam[Haie
     kinds={"api", "postgres"},
     owners=OWNERS,
     description="Which warehouses hold how many, one call for each procurable product and county.",
+    check_specs=[
+        check(
+            "stock_levels",
+            checks.STOCK_ANSWERED,
+            "Every product was answered in every county; more than 5 % missing is an error.",
+        ),
+        check(
+            "stock_levels",
+            checks.QUANTITIES_VALID,
+            "Every quantity is a whole number, none is negative.",
+        ),
+    ],
 )
 def stock_levels(
     context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi], config: StockConfig
@@ -180,6 +211,18 @@ def stock_levels(
     owners=OWNERS,
     description="Each listed product with its prices. Computed from what is stored, so any past "
     "day can be computed again.",
+    check_specs=[
+        check(
+            "priced_products",
+            checks.INVOICE_ADDS_UP,
+            "Invoice price = supply price × (1 − discount) − rebate, to the cent.",
+        ),
+        check(
+            "priced_products",
+            checks.PRICES_PLAUSIBLE,
+            "No amount is negative, no price more than half off or double since the last sync.",
+        ),
+    ],
 )
 def priced_products(
     context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]
@@ -213,12 +256,23 @@ def _catalog_table(name: str, description: str) -> dg.AssetSpec:
         ),
     ],
     check_specs=[
-        blocking_check("products", "rows_match", "Every computed product is in the table."),
-        blocking_check(
-            "product_stock", "rows_match", "Every computed warehouse row is in the table."
+        check(
+            "products",
+            checks.ROWS_MATCH,
+            "Every computed product is in the table, else the load is taken back.",
+            blocking=True,
         ),
-        blocking_check(
-            "product_stock", "stock_adds_up", "A product's stock is the sum of its warehouses."
+        check(
+            "product_stock",
+            checks.ROWS_MATCH,
+            "Every computed warehouse row is in the table, else the load is taken back.",
+            blocking=True,
+        ),
+        check(
+            "product_stock",
+            checks.STOCK_ADDS_UP,
+            "A product's stock is the sum of its warehouses, else the load is taken back.",
+            blocking=True,
         ),
     ],
 )
@@ -226,5 +280,48 @@ def load_catalog(context: dg.AssetExecutionContext, haier: dg.ResourceParam[Haie
     yield from results(context, derive.load_catalog(haier.run(context)))
 
 
+@dg.asset(
+    partitions_def=date_and_dealer,
+    deps=["brands", "products", "product_stock"],
+    group_name="catalog",
+    kinds={"postgres", "table"},
+    owners=OWNERS,
+    description="Table catalog_change: what appeared, vanished, came back, became dearer or "
+    "cheaper, sold out or was restocked since the dealer's previous day.",
+)
+def catalog_changes(
+    context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]
+) -> Results:
+    yield from results(context, {"catalog_changes": derive.find_changes(haier.run(context))})
+
+
+@dg.asset(
+    partitions_def=date_and_dealer,
+    group_name="account",
+    kinds={"api", "postgres"},
+    owners=OWNERS,
+    description="Table account_balance: what stands on the dealer's payer accounts, in CNY.",
+)
+def account_balances(
+    context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]
+) -> Results:
+    yield from results(context, {"account_balances": account.fetch_balances(haier.run(context))})
+
+
+@dg.asset(
+    partitions_def=date_and_dealer,
+    group_name="account",
+    kinds={"api", "postgres"},
+    owners=OWNERS,
+    description="Table order_logistics: where the orders of the table tracked_order are, until "
+    "they are delivered.",
+)
+def order_logistics(
+    context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]
+) -> Results:
+    yield from results(context, {"order_logistics": account.fetch_logistics(haier.run(context))})
+
+
 FETCHED = (product_listings, price_quotes, stock_levels)
-DERIVED = (priced_products, load_catalog)
+DERIVED = (priced_products, load_catalog, catalog_changes)
+ACCOUNT = (account_balances, order_logistics)

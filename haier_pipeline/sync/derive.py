@@ -3,8 +3,7 @@
 Each is a function of a raw partition, so any day that is stored can be derived again.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -13,9 +12,10 @@ from sqlalchemy import Connection
 from haier_pipeline import rules
 from haier_pipeline.catalog import load, raw
 from haier_pipeline.catalog.load import CatalogFrames, LoadReport
-from haier_pipeline.catalog.log import Check
+from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.errors import NothingStored, SafetyStop
 from haier_pipeline.platform.answers import parse_listing, parse_prices, parse_stock
+from haier_pipeline.sync.checks import load_checks, price_checks
 from haier_pipeline.sync.fetch import PREVIEW_ROWS
 from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome, today
 
@@ -27,8 +27,10 @@ def price_products(run: SyncRun) -> Outcome:
     asset = "priced_products"
 
     def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
-        listing = _listing(run)
-        products = rules.price_products(listing, _quotes(run))
+        listing = _listing(run, run.partition)
+        products = rules.price_products(listing, _quotes(run, run.partition))
+        earlier = raw.previous(run.engine, run.partition)
+        before = _priced(run, earlier) if earlier else rules.frame([], ["product_code"])
         load.store_priced(run.engine, run.partition, products)
         procurable = products["is_sales"] == "1"
         priced = products["supply_price"].notna()
@@ -51,6 +53,7 @@ def price_products(run: SyncRun) -> Outcome:
                 "without_price": unpriced,
                 "overlong_brands": overlong[:20],
             },
+            checks=price_checks(products, before),
             preview=products[priced][shown].head(PREVIEW_ROWS),
         )}  # fmt: skip
 
@@ -69,7 +72,7 @@ def load_catalog(run: SyncRun) -> Mapping[str, Outcome]:
         products = load.read_priced(run.engine, run.partition)
         if products.empty:
             raise NothingStored(f"{run.partition.key}: there are no priced products to load")
-        answers, stock = _stock(run)
+        answers, stock = _stock(run, run.partition)
         frames = CatalogFrames(
             products=products,
             answers=answers,
@@ -97,81 +100,117 @@ def load_catalog(run: SyncRun) -> Mapping[str, Outcome]:
     return run.attempt(LOADED_ASSETS, work)
 
 
-def _loaded(report: LoadReport, frames: CatalogFrames) -> dict[str, Outcome]:
-    rows_match = Check(
-        "rows_match",
-        passed=report.products_found == report.products,
-        description=f"{report.products_found} of {report.products} products are in the table",
-        blocking=True,
-        metadata={"computed": report.products, "found": report.products_found},
-    )
-    stock_match = Check(
-        "rows_match",
-        passed=report.stock_found == report.stock_rows,
-        description=f"{report.stock_found} of {report.stock_rows} warehouse rows are in the table",
-        blocking=True,
-        metadata={"computed": report.stock_rows, "found": report.stock_found},
-    )
-    wrong = report.stock_sums_wrong
-    sums_match = Check(
-        "stock_adds_up",
-        passed=not wrong,
-        description="every product's stock is the sum of its warehouses"
-        if not wrong
-        else f"{len(wrong)} products differ from the sum of their warehouses: {wrong[:5]}",
-        blocking=True,
-        metadata={"products": list(wrong[:20])},
-    )
-    figures = asdict(report)
-    seconds = {"seconds": report.seconds}
-    blocked = not (rows_match.passed and stock_match.passed and sums_match.passed)
+def find_changes(run: SyncRun) -> Outcome:
+    """Store what moved since the dealer's previous day with a complete listing.
 
-    def of(rows: int, message: str, names: Iterable[str], checks: list[Check]) -> Outcome:
-        metadata: dict[str, Any] = {"records": rows} | {name: figures[name] for name in names}
-        return outcome(
+    Both days are computed from their raw partitions, so the order in which days are derived again
+    does not matter, nor how many days lie between.
+    """
+    asset = "catalog_changes"
+
+    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+        earlier = raw.previous(run.engine, run.partition)
+        now = _state(run, run.partition)
+        if earlier is None:
+            changes = rules.frame([], rules.CHANGE_COLUMNS)
+            message = "nothing to compare with: the dealer's first day"
+        else:
+            before = _state(run, earlier)
+            fresh = set(now["product_code"]) - set(before["product_code"])
+            changes = rules.find_changes(
+                before,
+                now,
+                raw.listed_before(run.engine, earlier, fresh),
+                is_complete=_is_complete(run),
+            )
+            message = f"{len(changes)} changes since {earlier.sync_date:%Y-%m-%d}"
+        load.store_changes(run.engine, run.partition, changes)
+        kinds = {kind: int((changes["kind"] == kind).sum()) for kind in rules.CHANGE_KINDS}
+        told = [f"{number} {kind.replace('_', ' ')}" for kind, number in kinds.items() if number]
+        return {
+            asset: outcome(
+                success=len(changes),
+                failed=0,
+                message=": ".join([message, ", ".join(told)]) if told else message,
+                metadata={"records": len(changes), **kinds}
+                | ({"compared_with": f"{earlier.sync_date:%Y-%m-%d}"} if earlier else {}),
+                preview=changes.head(PREVIEW_ROWS),
+            )
+        }
+
+    run.progress.begin(asset, 1)
+    return run.attempt([asset], work)[asset]
+
+
+def _loaded(report: LoadReport, frames: CatalogFrames) -> dict[str, Outcome]:
+    """The outcomes of a load, of which one failed check takes back the whole."""
+    checks = load_checks(report)
+    blocked = not all(check.passed for of_asset in checks.values() for check in of_asset)
+    kept = f", {report.products_newer} newer ones kept" if report.products_newer else ""
+    stock_shown = ["product_code", "county_code", "sec_code", "stock", "warehouse_grade"]
+    product_shown = ["product_code", "product_model", "brand", "supply_price", "market_price"]
+    brands = frames.products[["brand"]].dropna().drop_duplicates()
+    told: list[tuple[str, int, str, tuple[str, ...], pd.DataFrame]] = [
+        (
+            "brands",
+            report.brands,
+            f"{report.brands} brands, {report.brands_new} new",
+            ("brands_new",),
+            brands,
+        ),
+        (
+            "products",
+            report.products,
+            (
+                f"{report.products} products, {report.products_new} new, "
+                f"{report.products_changed} changed, {report.vanished} vanished{kept}"
+            ),
+            ("products_new", "products_changed", "products_newer", "vanished"),
+            frames.products[product_shown],
+        ),
+        (
+            "product_stock",
+            report.stock_rows,
+            (
+                f"{report.stock_rows} warehouse rows, {report.stock_new} new, "
+                f"{report.stock_removed} removed"
+            ),
+            ("stock_new", "stock_removed"),
+            frames.stock[stock_shown],
+        ),
+    ]
+    return {
+        asset: outcome(
             success=0 if blocked else rows,
             failed=rows if blocked else 0,
-            message=message + "; taken back, the catalog is as it was" * blocked,
-            metadata=metadata | seconds,
-            checks=checks,
-            preview=frames.products[
-                ["product_code", "product_model", "brand", "supply_price"]
-            ].head(PREVIEW_ROWS)
-            if checks and checks[0] is rows_match
-            else frames.stock.head(PREVIEW_ROWS)[
-                ["product_code", "county_code", "sec_code", "stock"]
-            ],
+            message=f"{message}; taken back, the catalog is as it was" if blocked else message,
+            metadata={
+                "records": rows,
+                **{figure: getattr(report, figure) for figure in figures},
+                "seconds": report.seconds,
+            },
+            checks=checks[asset],
+            preview=preview.head(PREVIEW_ROWS),
         )
-
-    kept = f", {report.products_newer} newer ones kept" if report.products_newer else ""
-    return {
-        "brands": of(
-            report.brands, f"{report.brands} brands, {report.brands_new} new", ["brands_new"], []
-        ),
-        "products": of(
-            report.products,
-            f"{report.products} products, {report.products_new} new, "
-            f"{report.products_changed} changed, {report.vanished} vanished{kept}",
-            ["products_new", "products_changed", "products_newer", "vanished"],
-            [rows_match],
-        ),
-        "product_stock": of(
-            report.stock_rows,
-            f"{report.stock_rows} warehouse rows, {report.stock_new} new, "
-            f"{report.stock_removed} removed",
-            ["stock_new", "stock_removed"],
-            [stock_match, sums_match],
-        ),
+        for asset, rows, message, figures, preview in told
     }
 
 
-def _listing(run: SyncRun) -> pd.DataFrame:
-    payloads = [
-        record.payload for record in raw.read(run.engine, run.partition, "product_listings")
-    ]
+def _priced(run: SyncRun, partition: Partition) -> pd.DataFrame:
+    return rules.price_products(_listing(run, partition), _quotes(run, partition))
+
+
+def _state(run: SyncRun, partition: Partition) -> pd.DataFrame:
+    """A day as its raw answers tell it: ``product_code``, ``supply_price``, ``stock``."""
+    totals = rules.stock_totals(*_stock(run, partition))
+    return rules.with_stock(_priced(run, partition), totals)
+
+
+def _listing(run: SyncRun, partition: Partition) -> pd.DataFrame:
+    payloads = [record.payload for record in raw.read(run.engine, partition, "product_listings")]
     if not payloads:
         raise NothingStored(
-            f"{run.partition.key}: nothing is stored for this day, "
+            f"{partition.key}: nothing is stored for this day, "
             "and the platform knows only today; there is nothing to derive from"
         )
     answer = parse_listing(payloads)
@@ -193,8 +232,8 @@ def _listing(run: SyncRun) -> pd.DataFrame:
     )
 
 
-def _quotes(run: SyncRun) -> pd.DataFrame:
-    records = list(raw.read(run.engine, run.partition, "price_quotes"))
+def _quotes(run: SyncRun, partition: Partition) -> pd.DataFrame:
+    records = list(raw.read(run.engine, partition, "price_quotes"))
     answer = parse_prices(
         [record.payload for record in records], {record.product_code for record in records}
     )
@@ -207,10 +246,10 @@ def _quotes(run: SyncRun) -> pd.DataFrame:
     )
 
 
-def _stock(run: SyncRun) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _stock(run: SyncRun, partition: Partition) -> tuple[pd.DataFrame, pd.DataFrame]:
     answers: list[tuple[Any, ...]] = []
     stock: list[tuple[Any, ...]] = []
-    for record in raw.read(run.engine, run.partition, "stock_levels"):
+    for record in raw.read(run.engine, partition, "stock_levels"):
         answer = parse_stock(record.payload)
         answers.append((record.product_code, record.county_code, not answer.rejected))
         stock += [

@@ -6,8 +6,10 @@ product of the listing, a product's price, a product's stock in one county.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+
+import pandas as pd
 
 from haier_pipeline import rules
 from haier_pipeline.catalog import raw
@@ -17,6 +19,13 @@ from haier_pipeline.errors import CallFailed, InvalidInput, NothingStored
 from haier_pipeline.platform.answers import Answer, Rejected, parse_listing
 from haier_pipeline.platform.client import HaierClient, batches
 from haier_pipeline.platform.fanout import fan_out
+from haier_pipeline.sync.checks import (
+    listing_checks,
+    listing_not_judged,
+    quantities_valid,
+    quotes_answered,
+    stock_answered,
+)
 from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome
 
 U = TypeVar("U")
@@ -41,13 +50,15 @@ def fetch_listing(
 
     def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
         run.require_today()
+        run.require_enabled()
         stored = raw.find(run.engine, run.partition, asset)
         if stored and stored.completed_at and stored.root_run_id == run.root_run_id:
             kept = list(raw.read(run.engine, run.partition, asset, run.root_run_id))
             if kept:
                 message = f"{len(kept)} products, already fetched by the attempt before"
                 metadata: dict[str, Any] = {"records": len(kept), "calls": 0, "reused": len(kept)}
-                checks = _not_judged("the attempt before judged it")
+                why = "the attempt before judged it"
+                checks = listing_not_judged(why, rules.frame([], ["product_code"]))
                 return {
                     asset: outcome(
                         success=len(kept),
@@ -78,11 +89,12 @@ def _keep_listing(
     unknown = sorted(set(chosen) - {record.value.product_code for record in answer.records})
     if chosen:
         # A few products that somebody chose say nothing about the listing as a whole.
-        checks = _not_judged(f"{count} chosen products were listed, not everything")
+        why = f"{count} chosen products were listed, not everything"
+        checks = listing_not_judged(why, _faults(answer))
     else:
-        checks = _listing_checks(count, before, accept_shrink)
-    blocked = any(not check.passed for check in checks)
-    rejected = _rejected(answer.rejected)
+        checks = listing_checks(count, before, accept_shrink=accept_shrink, faults=_faults(answer))
+    blocked = any(check.blocking and not check.passed for check in checks)
+    rejected = rejected_records(answer.rejected)
     if not blocked:
         raw.open_fetch(run.engine, run.partition, "product_listings", run.root_run_id)
         raw.save_listing(
@@ -95,23 +107,17 @@ def _keep_listing(
             complete=not chosen,
         )
     else:
-        raw.save(
-            run.engine,
-            run.partition,
-            "product_listings",
-            run.root_run_id,
-            [],
-            rejected,
-            run_id=run.run_id,
+        raw.save_rejected(
+            run.engine, run.partition, "product_listings", rejected, run_id=run.run_id
         )
     procurable = sum(record.value.is_sales for record in answer.records)
     failed = len(answer.rejected) + len(unknown)
     parts = [f"{count} products, {procurable} procurable"]
     if blocked:
-        parts = [check.description for check in checks if not check.passed]
+        parts = [check.description for check in checks if check.blocking and not check.passed]
     if unknown:
         parts.append(f"the platform does not know {_named(unknown)}")
-    parts += _flaws(answer.rejected, answer.duplicates)
+    parts += flaws(answer.rejected, answer.duplicates)
     preview = rules.frame(
         [
             (v.product_code, v.product_model, v.product_group, v.brand, "1" if v.is_sales else "0")
@@ -138,38 +144,11 @@ def _keep_listing(
     )
 
 
-def _not_judged(why: str) -> list[Check]:
-    return [
-        Check(name, passed=True, description=f"not judged: {why}", blocking=True)
-        for name in ("not_empty", "not_shrunk")
-    ]
-
-
-def _listing_checks(count: int, before: int | None, accept_shrink: bool) -> list[Check]:
-    shrank = rules.listing_shrank(before, count)
-    told = f"{count} products, the last good listing had {before}"
-    if shrank and accept_shrink:
-        told += "; accepted by the operator"
-    elif shrank:
-        told += "; nothing was kept, --accept-shrink lets one run pass if this is right"
-    return [
-        Check(
-            "not_empty",
-            passed=count > 0,
-            description=f"{count} products"
-            if count
-            else "the listing came back empty; nothing was kept",
-            blocking=True,
-            metadata={"records": count},
-        ),
-        Check(
-            "not_shrunk",
-            passed=not shrank or accept_shrink,
-            description=told,
-            blocking=True,
-            metadata={"records": count, "last_good": before or 0, "accepted": accept_shrink},
-        ),
-    ]
+def _faults(answer: Answer[Any]) -> pd.DataFrame:
+    """The records of a listing that cannot be read, or came twice with other values."""
+    rows = [(rejected.code, rejected.reason) for rejected in answer.rejected]
+    rows += [(code, "repeated with other values") for code in answer.duplicates]
+    return rules.frame(rows, ["product_code", "reason"])
 
 
 def procurable_codes(run: SyncRun) -> list[str]:
@@ -219,7 +198,8 @@ def fetch_prices(run: SyncRun) -> Outcome:
             tally.fail((c for c in missing if c not in rejected), "the answer leaves them out")
             tally.fail((c for c in missing if c in rejected), "their records cannot be read")
         columns = ["product_code", "supply_price", "invoice_price", "market_price", "reason"]
-        return {asset: tally.outcome("products priced", columns)}
+        checks = [quotes_answered(len(codes), tally.failed)]
+        return {asset: tally.outcome("products priced", columns, checks)}
 
     return run.attempt([asset], work)[asset]
 
@@ -242,6 +222,7 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
         # Product by product, so that a county which fails stands between answers of the others.
         pairs = [(code, county) for code in procurable_codes(run) for county in counties]
         tally = Tally(run, asset, pairs, lambda pair: pair)
+        unreadable: list[tuple[str | None, ...]] = []
 
         def call(pair: tuple[str, str]) -> Answer[Any]:
             return run.client.get_stock(*pair)
@@ -257,10 +238,13 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
             ])  # fmt: skip
             if answer.rejected:
                 tally.fail([pair], "a warehouse's record cannot be read")
+                unreadable.extend((*pair, r.code, r.reason) for r in answer.rejected)
             else:
                 tally.succeed([pair])
         columns = ["product_code", "county_code", "sec_code", "stock", "warehouse_grade"]
-        return {asset: tally.outcome("stock answers", columns)}
+        unread = rules.frame(unreadable, ["product_code", "county_code", "sec_code", "reason"])
+        checks = [stock_answered(len(pairs), tally.failed), quantities_valid(unread)]
+        return {asset: tally.outcome("stock answers", columns, checks)}
 
     return run.attempt([asset], work)[asset]
 
@@ -271,7 +255,12 @@ class Meter:
     def __init__(self, client: HaierClient) -> None:
         self._stats = client.stats
         self._began = time.monotonic()
-        self._before = (self._stats.total, self._stats.retries, self._stats.refused)
+        self._before = (
+            self._stats.total,
+            self._stats.retries,
+            self._stats.refused,
+            self._stats.token_calls,
+        )
 
     def metadata(self) -> dict[str, Any]:
         seconds = time.monotonic() - self._began
@@ -282,6 +271,7 @@ class Meter:
             "seconds": round(seconds, 3),
             "retries": self._stats.retries - self._before[1],
             "refused_calls": self._stats.refused - self._before[2],
+            "token_calls": self._stats.token_calls - self._before[3],
         }
 
 
@@ -300,11 +290,14 @@ class Tally:
     def __init__(
         self, run: SyncRun, asset: str, units: Sequence[U], key: Callable[[U], tuple[str, ...]]
     ) -> None:
+        run.require_enabled()
         raw.open_fetch(run.engine, run.partition, asset, run.root_run_id)
         known = raw.fetched(run.engine, run.partition, asset, run.root_run_id)
         self.open: list[Any] = [unit for unit in units if key(unit) not in known]
         self._run = run
         self._asset = asset
+        self._total = len(units)
+        self._disabled = False
         self._reused = len(units) - len(self.open)
         self._succeeded = 0
         self._failures = _Failures()
@@ -328,7 +321,11 @@ class Tally:
                 yield unit, answer
                 if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
                     self._flush()
+                    if not self._run.is_enabled:
+                        self._disabled = True
+                        return
         finally:
+            calls.close()
             # What was answered before an error is worth keeping: a resumed sync goes on after it.
             self._flush()
         raw.close_fetch(self._run.engine, self._run.partition, self._asset)
@@ -337,7 +334,7 @@ class Tally:
         self, records: Sequence[RawRecord], answer: Answer[Any], sample: Sequence[Sequence[Any]]
     ) -> None:
         self._records += records
-        self._rejected += _rejected(answer.rejected)
+        self._rejected += rejected_records(answer.rejected)
         self._counts["rejected_records"] += len(answer.rejected)
         self._counts["ignored_records"] += answer.ignored
         self._counts["removed_characters"] += answer.removed_characters
@@ -357,11 +354,20 @@ class Tally:
             self._failures.reasons[reason] = self._failures.reasons.get(reason, 0) + len(failed)
             self._run.progress.advance(self._asset, len(failed))
 
-    def outcome(self, noun: str, columns: Sequence[str]) -> Outcome:
+    @property
+    def failed(self) -> list[Any]:
+        """The units without a usable answer, in the order in which they failed."""
+        return self._failures.units
+
+    def outcome(self, noun: str, columns: Sequence[str], checks: Sequence[Check]) -> Outcome:
+        """``noun`` names the units, ``columns`` those of the sample that was kept."""
         success = self._succeeded + self._reused
-        failed = self._failures.units
-        total = success + len(failed)
+        failed = self.failed
+        not_asked = self._total - success - len(failed) if self._disabled else 0
+        total = success + len(failed) + not_asked
         parts = [f"{success} of {total} {noun}"]
+        if self._disabled:
+            parts.append(f"stopped: the dealer was disabled, {not_asked} were not asked for")
         if self._reused:
             parts.append(f"{self._reused} of them already by the attempt before")
         if failed:
@@ -372,9 +378,9 @@ class Tally:
             parts.append(
                 f"repeated with other values, the last one counts: {_named(self._repeated)}"
             )
-        return outcome(
+        ended = outcome(
             success=success,
-            failed=len(failed),
+            failed=len(failed) + not_asked,
             message="; ".join(parts),
             metadata={
                 "records": success,
@@ -385,9 +391,13 @@ class Tally:
                 **self._counts,
             }
             | self._meter.metadata(),
+            checks=checks,
             preview=rules.frame(self._sample, columns),
             flawed=bool(self._repeated),
         )
+        if not self._disabled:
+            return ended
+        return replace(ended, result=replace(ended.result, status="partial"), stops=True)
 
     def _flush(self) -> None:
         self._flushed_at = time.monotonic()
@@ -404,11 +414,13 @@ class Tally:
             self._records, self._rejected = [], []
 
 
-def _rejected(rejected: Iterable[Rejected]) -> list[RejectedRecord]:
+def rejected_records(rejected: Iterable[Rejected]) -> list[RejectedRecord]:
+    """What the client could not read, as the catalog keeps it."""
     return [RejectedRecord(record.reason, record.payload) for record in rejected]
 
 
-def _flaws(rejected: Sequence[Rejected], repeated: Sequence[str]) -> list[str]:
+def flaws(rejected: Sequence[Rejected], repeated: Sequence[str]) -> list[str]:
+    """What to say in a message of records that cannot be read, or came twice."""
     parts = []
     if rejected:
         parts.append(

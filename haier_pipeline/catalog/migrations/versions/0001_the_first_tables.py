@@ -191,7 +191,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.CheckConstraint(
-            "kind IN ('central', 'own_delivery', 'courier')", name=op.f("ck_order_logistics_kind")
+            "kind IN ('central', 'own', 'third_party')", name=op.f("ck_order_logistics_kind")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_order_logistics")),
         sa.UniqueConstraint(
@@ -438,9 +438,30 @@ def upgrade() -> None:
         postgresql_with={"fillfactor": 50},
     )
     op.create_index(op.f("ix_product_brand_id"), "product", ["brand_id"], unique=False)
+    op.create_table(
+        "tracked_order",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("dealer", sa.String(length=50), nullable=False),
+        sa.Column("order_code", sa.String(length=100), nullable=False),
+        sa.Column("delivery_record_code", sa.String(length=100), nullable=True),
+        sa.Column("member_id", sa.String(length=100), nullable=True),
+        sa.Column(
+            "created_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.Column("checked_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("delivered_at", sa.DateTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tracked_order")),
+        sa.UniqueConstraint(
+            "dealer", "order_code", name=op.f("uq_tracked_order_dealer_order_code")
+        ),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("tracked_order")
     op.drop_index(op.f("ix_product_brand_id"), table_name="product")
     op.drop_table("product")
     op.drop_index(op.f("ix_rejected_record_dealer_sync_date"), table_name="rejected_record")

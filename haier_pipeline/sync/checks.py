@@ -1,0 +1,196 @@
+"""The asset checks: what is looked at after each step, in words and with the records at fault.
+
+Which numbers are wrong is decided by ``rules``; whether a failed check stops the sync is said here.
+The names are those that Dagster shows and the sync log keeps.
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+
+from haier_pipeline import rules
+from haier_pipeline.catalog.load import LoadReport
+from haier_pipeline.catalog.log import Check
+
+SHOWN_OFFENDERS = 20
+ANSWERED_SHARE = 0.95
+
+NOT_EMPTY = "not_empty"
+NOT_SHRUNK = "not_shrunk"
+CODES_VALID = "codes_valid"
+QUOTES_ANSWERED = "quotes_answered"
+STOCK_ANSWERED = "stock_answered"
+QUANTITIES_VALID = "quantities_valid"
+INVOICE_ADDS_UP = "invoice_price_adds_up"
+PRICES_PLAUSIBLE = "prices_plausible"
+ROWS_MATCH = "rows_match"
+STOCK_ADDS_UP = "stock_adds_up"
+
+
+def listing_checks(
+    count: int, before: int | None, *, accept_shrink: bool, faults: pd.DataFrame
+) -> list[Check]:
+    """The listing holds products, not far fewer than last time, each with a code of its own."""
+    shrank = rules.listing_shrank(before, count)
+    told = f"{count} products, the last good listing had {before or 'none before it'}"
+    if shrank and accept_shrink:
+        told += "; accepted by the operator"
+    elif shrank:
+        told += "; nothing was kept, --accept-shrink lets one run pass if this is right"
+    return [
+        Check(
+            NOT_EMPTY,
+            passed=count > 0,
+            description=f"{count} products"
+            if count
+            else "the listing came back empty; nothing was kept",
+            blocking=True,
+            metadata={"records": count},
+        ),
+        Check(
+            NOT_SHRUNK,
+            passed=not shrank or accept_shrink,
+            description=told,
+            blocking=True,
+            metadata={"records": count, "last_good": before or 0, "accepted": accept_shrink},
+        ),
+        codes_valid(faults),
+    ]
+
+
+def listing_not_judged(why: str, faults: pd.DataFrame) -> list[Check]:
+    """The checks of a listing that says nothing about the whole: chosen products, a resumed run."""
+    passed = [
+        Check(name, passed=True, description=f"not judged: {why}", blocking=True)
+        for name in (NOT_EMPTY, NOT_SHRUNK)
+    ]
+    return [*passed, codes_valid(faults)]
+
+
+def codes_valid(faults: pd.DataFrame) -> Check:
+    """Every record of the listing has a code, and no code comes twice with other values."""
+    return _judged(
+        CODES_VALID,
+        faults,
+        right="every record has a code of its own",
+        wrong="{count} records cannot be told apart or cannot be read",
+        severity="WARN",
+    )
+
+
+def quotes_answered(asked: int, failed: Sequence[str]) -> Check:
+    """At least 95 % of the procurable products were answered."""
+    share = 1 - len(failed) / asked if asked else 1.0
+    return Check(
+        QUOTES_ANSWERED,
+        passed=share >= ANSWERED_SHARE,
+        description=f"{asked - len(failed)} of {asked} procurable products answered",
+        metadata={"asked": asked, "offending": len(failed), "share": round(share, 4)},
+        offenders=[{"product_code": code} for code in failed[:SHOWN_OFFENDERS]],
+    )
+
+
+def stock_answered(asked: int, failed: Sequence[tuple[str, str]]) -> Check:
+    """Every product was answered in every county; a few gaps warn, many are an error."""
+    share = 1 - len(failed) / asked if asked else 1.0
+    return Check(
+        STOCK_ANSWERED,
+        passed=not failed,
+        severity="WARN" if share >= ANSWERED_SHARE else "ERROR",
+        description=f"{asked - len(failed)} of {asked} products and counties answered",
+        metadata={"asked": asked, "offending": len(failed), "share": round(share, 4)},
+        offenders=[
+            {"product_code": code, "county_code": county}
+            for code, county in failed[:SHOWN_OFFENDERS]
+        ],
+    )
+
+
+def quantities_valid(faults: pd.DataFrame) -> Check:
+    """Every quantity is a whole number, none of them negative."""
+    return _judged(
+        QUANTITIES_VALID,
+        faults,
+        right="every quantity is a whole number, none is negative",
+        wrong="{count} warehouse records cannot be read; their stock stays as it was",
+    )
+
+
+def price_checks(priced: pd.DataFrame, before: pd.DataFrame) -> list[Check]:
+    """The platform's own arithmetic holds, and no price jumped since the day before."""
+    return [
+        _judged(
+            INVOICE_ADDS_UP,
+            rules.invoice_mismatches(priced),
+            right="invoice price = supply price × (1 − discount) − rebate, to the cent",
+            wrong="{count} invoice prices differ from supply price × (1 − discount) − rebate",
+            severity="WARN",
+        ),
+        _judged(
+            PRICES_PLAUSIBLE,
+            rules.implausible_prices(before, priced),
+            right="no amount is negative, no price halved or doubled since the last sync",
+            wrong="{count} amounts are negative or more than half off or double",
+        ),
+    ]
+
+
+def load_checks(report: LoadReport) -> dict[str, list[Check]]:
+    """The tables hold what was computed; by asset. All of them stop the sync."""
+    sums = rules.frame([(code,) for code in report.stock_sums_wrong], ["product_code"])
+    return {
+        "brands": [],
+        "products": [_rows_match(report.products_found, report.products, "products")],
+        "product_stock": [
+            _rows_match(report.stock_found, report.stock_rows, "warehouse rows"),
+            _judged(
+                STOCK_ADDS_UP,
+                sums,
+                right="every product's stock is the sum of its warehouses",
+                wrong="{count} products differ from the sum of their warehouses",
+                blocking=True,
+            ),
+        ],
+    }
+
+
+def _rows_match(found: int, computed: int, noun: str) -> Check:
+    return Check(
+        ROWS_MATCH,
+        passed=found == computed,
+        description=f"{found} of {computed} computed {noun} are in the table",
+        blocking=True,
+        metadata={"computed": computed, "found": found},
+    )
+
+
+def _judged(
+    name: str,
+    offenders: pd.DataFrame,
+    *,
+    right: str,
+    wrong: str,
+    severity: str = "ERROR",
+    blocking: bool = False,
+) -> Check:
+    count = len(offenders)
+    return Check(
+        name,
+        passed=count == 0,
+        description=right if count == 0 else wrong.format(count=count),
+        severity=severity,
+        blocking=blocking,
+        metadata={"offending": count},
+        offenders=[
+            {str(column): _shown(value) for column, value in row.items()}
+            for row in offenders.head(SHOWN_OFFENDERS).to_dict("records")
+        ],
+    )
+
+
+def _shown(value: Any) -> str | None:
+    if value is None:
+        return None
+    return format(value, "f") if isinstance(value, Decimal) else str(value)

@@ -1,0 +1,293 @@
+"""Transactions in trouble: replayed whole, or taken back whole with a sentence that helps."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psycopg
+import pytest
+from sqlalchemy import Connection, Engine, text
+
+from haier_pipeline.catalog import database
+from haier_pipeline.catalog import load as load_module
+from haier_pipeline.catalog.database import open_engine, transaction, upgrade
+from haier_pipeline.catalog.load import (
+    ANSWER_COLUMNS,
+    PRODUCT_COLUMNS,
+    STOCK_COLUMNS,
+    CatalogFrames,
+    LoadReport,
+    load,
+)
+from haier_pipeline.catalog.raw import Partition, RawRecord, save
+from haier_pipeline.errors import CatalogError, DatabaseUnavailable
+from haier_pipeline.server.postgres import EmbeddedPostgres
+
+PARTITION = Partition("haier", date(2026, 11, 22))
+
+
+def frames(codes: Sequence[str]) -> CatalogFrames:
+    def frame(columns: dict[str, str], rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+        values = [[row.get(name) for name in columns] for row in rows]
+        return pd.DataFrame(values, columns=list(columns), dtype=object)
+
+    return CatalogFrames(
+        products=frame(PRODUCT_COLUMNS, ({"product_code": c, "is_sales": "1"} for c in codes)),
+        answers=frame(ANSWER_COLUMNS, ()),
+        stock=frame(STOCK_COLUMNS, ()),
+        is_complete=True,
+    )
+
+
+def content(connection: Connection, report: LoadReport) -> None:
+    """Concludes a load without a word."""
+
+
+def codes(engine: Engine) -> list[str]:
+    with engine.connect() as connection:
+        query = "SELECT product_code FROM product ORDER BY product_code"
+        return list(connection.scalars(text(query)))
+
+
+def run(engine: Engine, *statements: str) -> None:
+    with engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def trouble(engine: Engine, action: str, table: str = "product") -> None:
+    """Makes the next writes to the table run the plpgsql ``action``; ``turn`` counts from 1."""
+    run(
+        engine,
+        "CREATE SEQUENCE turns",
+        "CREATE FUNCTION trouble() RETURNS trigger LANGUAGE plpgsql AS $$"
+        # What a sequence gave stays given when the transaction is rolled back.
+        f" DECLARE turn bigint := nextval('turns'); BEGIN {action} RETURN NULL; END $$",
+        f"CREATE TRIGGER trouble AFTER INSERT OR UPDATE ON {table}"
+        " FOR EACH STATEMENT EXECUTE FUNCTION trouble()",
+    )
+
+
+def turns(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT last_value FROM turns")).scalar_one())
+
+
+def test_a_deadlock_is_replayed_whole(engine: Engine) -> None:
+    """Fault matrix, row 40: a real one, in which PostgreSQL picks the load as the victim."""
+    load(engine, PARTITION, frames(["A"]), content)
+    run(engine, "CREATE TABLE shelf (id int)", "INSERT INTO shelf VALUES (1)")
+    held, crossed = threading.Event(), threading.Event()
+    replays: list[int] = []
+
+    def shop() -> None:
+        with engine.begin() as connection:
+            # The load loses patience first.
+            connection.execute(text("SET LOCAL deadlock_timeout = '20s'"))
+            connection.execute(text("UPDATE shelf SET id = 2"))
+            held.set()
+            assert crossed.wait(10)
+            connection.execute(text("UPDATE product SET price = 7"))
+
+    def conclude(connection: Connection, report: LoadReport) -> None:
+        replays.append(report.products)
+        if len(replays) == 1:
+            thread.start()
+            assert held.wait(10)
+        crossed.set()
+        connection.execute(text("UPDATE shelf SET id = 3"))
+
+    thread = threading.Thread(target=shop)
+    load(engine, PARTITION, frames(["A", "B"]), conclude)
+    thread.join(10)
+    assert replays == [2, 2]
+    assert codes(engine) == ["A", "B"]
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT price FROM product WHERE product_code = 'A'")) == 7
+
+
+def test_deadlocks_without_end_are_given_up_after_three_replays(engine: Engine) -> None:
+    """Fault matrix, row 40."""
+    trouble(engine, "RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01';")
+    with pytest.raises(CatalogError, match="deadlock detected"):
+        load(engine, PARTITION, frames(["A"]), content)
+    assert turns(engine) == 4
+    assert codes(engine) == []
+
+
+def test_a_connection_lost_in_a_statement_is_replayed(engine: Engine) -> None:
+    """Fault matrix, row 38."""
+    trouble(engine, "IF turn = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;")
+    load(engine, PARTITION, frames(["A"]), content)
+    assert codes(engine) == ["A"]
+    assert turns(engine) > 1
+
+
+def test_a_connection_lost_in_a_copy_is_replayed(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault matrix, row 38: COPY speaks with the driver itself, whose errors are others."""
+    rows = load_module._rows
+    times: list[str] = []
+
+    def cut(frame: pd.DataFrame, columns: dict[str, str]) -> Iterator[Sequence[Any]]:
+        times.append("")
+        for number, row in enumerate(rows(frame, columns)):
+            if number == 3 and len(times) == 1:
+                run(
+                    engine,
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                    " WHERE query LIKE 'COPY stage_%' AND datname = current_database()",
+                )
+            yield row
+
+    monkeypatch.setattr(load_module, "_rows", cut)
+    many = [f"P{number:05}" for number in range(5_000)]
+    load(engine, PARTITION, frames(many), content)
+    assert len(times) > 3
+    assert codes(engine) == many
+
+
+def test_the_last_words_of_a_load_may_lose_the_connection_too(engine: Engine) -> None:
+    """Fault matrix, row 38: lost between the last statement and the commit."""
+    pids: list[int] = []
+
+    def conclude(connection: Connection, report: LoadReport) -> None:
+        pids.append(int(connection.execute(text("SELECT pg_backend_pid()")).scalar_one()))
+        if len(pids) == 1:
+            run(engine, f"SELECT pg_terminate_backend({pids[0]}, 5000)")
+
+    load(engine, PARTITION, frames(["A"]), conclude)
+    assert len(set(pids)) == 2
+    assert codes(engine) == ["A"]
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedPostgres]:
+    """A server of the test's own, to be killed."""
+    home = Path(tempfile.mkdtemp(prefix="haier-tests-", dir="/tmp"))
+    home.chmod(0o755)
+    try:
+        with EmbeddedPostgres(home) as server:
+            yield server
+    finally:
+        shutil.rmtree(home)
+
+
+def test_postgresql_restarts_in_the_middle_of_a_load(own_server: EmbeddedPostgres) -> None:
+    """Fault matrix, row 38: killed for real, started again a second later."""
+    engine = open_engine(own_server.url())
+    upgrade(engine)
+    load(engine, PARTITION, frames(["A"]), content)
+    again = EmbeddedPostgres(own_server.home)
+    replays: list[int] = []
+
+    def start() -> None:
+        time.sleep(1)
+        again.start()
+
+    def conclude(connection: Connection, report: LoadReport) -> None:
+        replays.append(report.products_new)
+        if len(replays) == 1:
+            with closing(psycopg.connect(own_server.libpq_url)) as spy:
+                query = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int"
+                row = spy.execute(query).fetchone()
+            assert row is not None
+            os.kill(row[0], signal.SIGQUIT)
+            starter.start()
+            # Until the connection is lost: what is committed before needs no replay.
+            while True:
+                connection.execute(text("SELECT pg_sleep(0.05)"))
+
+    starter = threading.Thread(target=start)
+    try:
+        load(engine, PARTITION, frames(["A", "B"]), conclude)
+        assert replays == [1, 1]
+        assert codes(engine) == ["A", "B"]
+    finally:
+        engine.dispose()
+        starter.join(30)
+        again.stop()
+
+
+def test_a_server_that_stays_away_is_named_and_no_longer_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fault matrix, row 38."""
+    monkeypatch.setattr(database, "RECONNECT_SECONDS", 1.0)
+    engine = open_engine("postgresql://haier@127.0.0.1:1/haier")
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnavailable, match=r"127\.0\.0\.1:1 cannot be reached"):
+        transaction(engine, lambda connection: None)
+    assert 1.0 <= time.monotonic() - began < 5
+
+
+FULL = (
+    "RAISE EXCEPTION 'could not extend file \"base/5/1259\": No space left on device'"
+    " USING ERRCODE = '53100';"
+)
+
+
+@pytest.mark.parametrize("table", ["brand", "product", "product_stock"])
+def test_a_full_disk_takes_the_load_back_and_is_named(engine: Engine, table: str) -> None:
+    """Fault matrix, row 39."""
+    load(engine, PARTITION, frames(["A"]), content)
+    trouble(engine, FULL, table)
+    with pytest.raises(CatalogError, match=r"run out of room: .*No space left on device"):
+        load(engine, PARTITION, frames(["B"]), content)
+    assert turns(engine) == 1
+    assert codes(engine) == ["A"]
+
+
+def test_a_full_disk_in_a_copy_is_named_too(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault matrix, row 39: COPY speaks with the driver itself, whose errors are others."""
+
+    def full(frame: pd.DataFrame, columns: dict[str, str]) -> Iterator[Sequence[Any]]:
+        raise psycopg.errors.DiskFull("could not extend file: No space left on device")
+        yield ()
+
+    monkeypatch.setattr(load_module, "_rows", full)
+    with pytest.raises(CatalogError, match="run out of room"):
+        load(engine, PARTITION, frames(["B"]), content)
+
+
+def test_a_full_disk_under_the_answers_of_the_platform_is_named(engine: Engine) -> None:
+    """Fault matrix, row 39."""
+    trouble(engine, FULL, "raw_price_quote")
+    with pytest.raises(CatalogError, match="run out of room"):
+        save(engine, PARTITION, "price_quotes", "r", [RawRecord("A", {})], run_id="r")
+
+
+@pytest.mark.parametrize(
+    ("work", "error"),
+    [
+        (lambda connection: 1 / 0, ZeroDivisionError),
+        (lambda connection: connection.execute(text("SELECT nonsense")), CatalogError),
+    ],
+)
+def test_other_errors_are_not_replayed_and_leave_nothing(
+    engine: Engine, work: Callable[[Connection], object], error: type[Exception]
+) -> None:
+    tries: list[str] = []
+
+    def insert(connection: Connection) -> None:
+        tries.append("")
+        connection.execute(text("INSERT INTO brand (dealer, name) VALUES ('haier', '海尔')"))
+        work(connection)
+
+    with pytest.raises(error):
+        transaction(engine, insert)
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM brand")) == 0
+    assert len(tries) == 1
