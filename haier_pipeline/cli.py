@@ -4,12 +4,15 @@ What a command does belongs to the modules it calls. They are imported inside th
 ``haier --help`` and a usage error answer at once.
 """
 
+import atexit
+import gc
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import traceback
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +26,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from haier_pipeline import cli_config
 from haier_pipeline.errors import HaierError, InvalidConfig, InvalidInput
 from haier_pipeline.settings import Settings, read_settings
 
@@ -52,6 +56,9 @@ app = typer.Typer(
 )
 database = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(database, name="db")
+app.add_typer(cli_config.config, name="config")
+app.add_typer(cli_config.token, name="token")
+app.command()(cli_config.api)
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -63,6 +70,10 @@ def main() -> None:
     """Run the command line; an error of ours becomes one sentence and an exit code."""
     # A terminated sync ends like an interrupted one: rolled back, its log rows closed.
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
+    # A shell starts what it runs in the background with SIGINT ignored, and so would our children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # At its end the interpreter would look through all that was imported once more, for 0.6 s.
+    atexit.register(gc.freeze)
     try:
         app()
     except HaierError as error:
@@ -70,6 +81,19 @@ def main() -> None:
     except KeyboardInterrupt:
         errors.print("cancelled; the catalog is as it was")
         sys.exit(128 + signal.SIGINT)
+    except Exception as error:  # noqa: BLE001 - a defect of ours; its traceback helps no dealer
+        _fail_unexpectedly(error)
+
+
+def _fail_unexpectedly(error: Exception) -> NoReturn:
+    """Say where a defect showed itself. Not the error's own words: they might hold a secret."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    errors.print(
+        f"[red]error:[/red] unexpected {type(error).__name__} in"
+        f" {escape(Path(place.filename).name)}:{place.lineno}; the catalog is as it was."
+        " Please report this line"
+    )
+    sys.exit(Exit.FAILED)
 
 
 def _interrupt() -> NoReturn:
@@ -108,6 +132,7 @@ def sync(
         bool, typer.Option("--accept-shrink", help="Let a much shorter listing pass this once.")
     ] = False,
     as_json: AsJson = False,
+    run_id: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Sync today: listing, prices, stock, catalog, for every active dealer."""
     from haier_pipeline.catalog.raw import Partition
@@ -118,7 +143,14 @@ def sync(
             raise InvalidInput(f"--county-code {county!r} is not six digits, such as 110101")
     if any(not code.strip() for code in product_code or []):
         raise InvalidInput("--product-code is blank")
-    assets = ["product_listings", "priced_products", "brands", "products", "product_stock"]
+    assets = [
+        "product_listings",
+        "priced_products",
+        "brands",
+        "products",
+        "product_stock",
+        "catalog_changes",
+    ]
     config: dict[str, dict[str, Any]] = {
         "product_listings": {
             "product_codes": [code.strip() for code in product_code or []],
@@ -143,7 +175,18 @@ def sync(
         }
         if resume and not any(roots.values()) and not as_json:
             errors.print("Nothing to resume: the last sync of today is complete. Starting anew.")
-        _run(installation, "sync", partitions, as_json, roots, assets=assets, config=config)
+        if run_id is not None and len(partitions) != 1:
+            raise InvalidInput("--run-id is for one dealer; name it with --dealer")
+        _run(
+            installation,
+            "sync",
+            partitions,
+            as_json,
+            roots,
+            ordered_id=run_id,
+            assets=assets,
+            config=config,
+        )
 
 
 @app.command()
@@ -182,6 +225,7 @@ def _run(
     partitions: Sequence[Any],
     as_json: bool,
     roots: Mapping[Any, str | None] | None = None,
+    ordered_id: str | None = None,
     **options: Any,
 ) -> NoReturn:
     """Run the job over the partitions one by one, print what came of it, and exit accordingly."""
@@ -193,7 +237,8 @@ def _run(
     runs: list[dict[str, Any]] = []
     with open_instance(installation.settings.home) as instance:
         for partition in partitions:
-            run_id = str(uuid.uuid4())
+            # A sync that was ordered has its id, and its row in the log, already.
+            run_id = ordered_id or str(uuid.uuid4())
             with _progress(as_json, partition.key) as progress:
                 api = HaierApi(installation, progress)
                 job = build_definitions({"haier": api}).resolve_job_def(job_name)
@@ -352,6 +397,7 @@ def logs(
 ) -> None:
     """Show the sync log, newest first."""
     from haier_pipeline.catalog import log
+    from haier_pipeline.catalog.database import dump_json
 
     for option, value, known in (
         ("--type", sync_type, log.TYPE_LABELS),
@@ -379,7 +425,7 @@ def logs(
             }
             for entry in entries
         ]
-        print(json.dumps({"logs": rows}, ensure_ascii=False, default=str))  # noqa: T201
+        print(dump_json({"logs": rows}))  # noqa: T201
         return
     table = _table("id", "dealer", "date", "type", "asset", "status", "total", "failed", "message")
     for entry in entries:
@@ -416,26 +462,46 @@ def _out() -> Console:
 
 @app.command()
 def dev(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the interface.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of Dagster.")] = 3000,
+    api_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="Port of REST and the admin pages.")
+    ] = 8300,
 ) -> None:
-    """Run the whole thing on this machine until Ctrl-C: database, Dagster's interface, daemon."""
-    from haier_pipeline.server.processes import run_dagster
+    """Run the whole thing on this machine until Ctrl-C: database, Dagster, REST, admin pages."""
+    from haier_pipeline.server.processes import run_together
 
     with _installation() as installation:
         names = installation.dealers.active()
-        errors.print(f"Dealers: {escape(', '.join(names))}")
-        errors.print(f"Database: {_shown_url(installation)}")
-        errors.print(f"Dagster: http://127.0.0.1:{port}")
-        sys.exit(run_dagster(_prepare_instance(installation.settings, names), port))
+        home = _prepare_instance(installation.settings, names)
+        environment = os.environ | {
+            "DAGSTER_HOME": str(home),
+            # `dagster dev` calls itself superseded by a tool that wants a checkout.
+            "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
+        }
+        errors.print(f"Dealers:      {escape(', '.join(names))}")
+        errors.print(f"Database:     {_shown_url(installation)}")
+        errors.print(f"Dagster:      http://127.0.0.1:{port}")
+        errors.print(f"Admin pages:  http://127.0.0.1:{api_port}/admin/")
+        errors.print(f"REST:         http://127.0.0.1:{api_port}/docs")
+        if not installation.settings.api_tokens:
+            from haier_pipeline.web.auth import new_token
+
+            secret, environment["HAIER_API_TOKENS"] = new_token("dev", "operator")
+            errors.print(f"Token:        {secret}  (until Ctrl-C; log in with it)")
+        dagster = [sys.executable, "-m", "dagster", "dev", "--log-level", "warning"]
+        dagster += ["-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
+        api = [sys.executable, "-m", "haier_pipeline.cli", "api", "--port", str(api_port)]
+        sys.exit(run_together([dagster, api], folder=home, environment=environment))
 
 
 def _prepare_instance(settings: Settings, dealers: Sequence[str]) -> Path:
-    from haier_pipeline.orchestration.execute import open_instance
+    from haier_pipeline.orchestration.execute import dagster_home, open_instance
     from haier_pipeline.orchestration.partitions import dealers as dimension
 
+    home = dagster_home(settings.home)
     with open_instance(settings.home) as instance:
         instance.add_dynamic_partitions(str(dimension.name), list(dealers))
-    return Path(os.environ["DAGSTER_HOME"])
+    return home
 
 
 @app.command()

@@ -4,10 +4,13 @@
 
     HaierError                    one sentence for a person; never holds a secret
     ├── InvalidInput              the request is wrong: change it and ask again
-    │   └── InvalidConfig         a dealer's configuration is wrong or unreadable
+    │   ├── InvalidConfig         a dealer's configuration is wrong or unreadable
+    │   ├── NotFound              there is nothing of that name or number
+    │   └── Conflict              what is there already does not allow it
     ├── PlatformError             a call to Haier's platform did not work
     │   ├── CallFailed            this call only: count its unit as failed and go on
     │   │   ├── CallRefused       the platform understood and said no: do not repeat it
+    │   │   ├── DeadlinePassed    nobody waits for the answer any longer
     │   │   └── TransientFailure  network, overload, garbled answer: the client has repeated it
     │   └── PlatformClosed        no further call can work: stop, and read the message
     ├── CatalogError              PostgreSQL did not take or give what it should
@@ -43,21 +46,37 @@ class InvalidConfig(InvalidInput):
         self.fields = fields
 
 
+class NotFound(InvalidInput):
+    """There is nothing of the name or number that was asked for."""
+
+
+class Conflict(InvalidInput):
+    """It would clash with what is there: a name that is taken, a key that was used, a dealer that
+    cannot be edited."""
+
+
 class PlatformError(HaierError):
     """A call to the platform failed.
 
     ``endpoint`` is the interface's short name (``token``, ``listing``, ``prices``, ``stock``,
     ``balance``, ``logistics``), ``status`` the HTTP status where there was one, ``attempts`` how
-    often the call was made.
+    often the call was made, ``retry_after`` the seconds that the platform asked to wait, if it did.
     """
 
     def __init__(
-        self, message: str, *, endpoint: str, status: int | None = None, attempts: int = 1
+        self,
+        message: str,
+        *,
+        endpoint: str,
+        status: int | None = None,
+        attempts: int = 1,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.endpoint = endpoint
         self.status = status
         self.attempts = attempts
+        self.retry_after = retry_after
 
 
 class CallFailed(PlatformError):
@@ -66,6 +85,10 @@ class CallFailed(PlatformError):
 
 class CallRefused(CallFailed):
     """The platform said no (HTTP 400, ``success: false``, an answer beyond every bound)."""
+
+
+class DeadlinePassed(CallFailed):
+    """The caller's own deadline is over; the platform may still be working on the answer."""
 
 
 class TransientFailure(CallFailed):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from platformdirs import user_data_path
 
+from haier_pipeline.errors import InvalidInput
+
 DEALER_VARIABLES: Mapping[str, str] = {
     "HAIER_CLIENT_ID": "client_id",
     "HAIER_CLIENT_SECRET": "client_secret",
@@ -26,12 +28,50 @@ DEALER_VARIABLES: Mapping[str, str] = {
 
 
 @dataclass(frozen=True)
+class Timetable:
+    """When schedules run: cron expressions in the time of Shanghai."""
+
+    sync: str = "0 6 * * *"
+    stock: str = "0 7-22 * * *"
+    balances: str = "30 6 * * *"
+    logistics: str = "*/30 * * * *"
+    retention: str = "30 3 * * *"
+
+
+TIMETABLE_VARIABLES: Mapping[str, str] = {
+    "HAIER_SYNC_CRON": "sync",
+    "HAIER_STOCK_CRON": "stock",
+    "HAIER_BALANCE_CRON": "balances",
+    "HAIER_LOGISTICS_CRON": "logistics",
+    "HAIER_RETENTION_CRON": "retention",
+}
+
+
+@dataclass(frozen=True)
+class Retention:
+    """How many days are kept: of the sync log, of raw answers, of Dagster's runs and events."""
+
+    log_days: int = 180
+    raw_days: int = 400
+    event_days: int = 90
+
+
+RETENTION_VARIABLES: Mapping[str, str] = {
+    "HAIER_LOG_RETENTION_DAYS": "log_days",
+    "HAIER_RAW_RETENTION_DAYS": "raw_days",
+    "HAIER_EVENT_RETENTION_DAYS": "event_days",
+}
+
+
+@dataclass(frozen=True)
 class Settings:
     """What the environment says.
 
     ``database_url``: a PostgreSQL of the operator's; ``None`` for the embedded one, which lives in
     ``home`` with Dagster's files and the key. ``secret_keys``: newest first. ``dealer``: the
-    configuration keys that came from variables.
+    configuration keys that came from variables. ``api_tokens``: entries ``name:role:hash`` of REST
+    and the admin pages. ``cors_origins``: web origins whose pages may call REST. ``webhook_url``:
+    the robot that is told of failures; its key is part of the address.
     """
 
     home: Path
@@ -39,10 +79,19 @@ class Settings:
     secret_keys: tuple[str, ...] = field(default=(), repr=False)
     allowed_hosts: tuple[str, ...] = ()
     dealer: Mapping[str, str] = field(default_factory=dict, repr=False)
+    api_tokens: tuple[str, ...] = field(default=(), repr=False)
+    cors_origins: tuple[str, ...] = ()
+    timetable: Timetable = Timetable()
+    retention: Retention = Retention()
+    webhook_url: str | None = field(default=None, repr=False)
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
-    """Read the variables; a blank one counts as unset."""
+    """Read the variables; a blank one counts as unset.
+
+    Raises:
+        InvalidInput: a number of days is none.
+    """
     values = {name: text.strip() for name, text in environ.items() if text.strip()}
     home = values.get("HAIER_HOME")
     return Settings(
@@ -55,7 +104,27 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             for variable, key in DEALER_VARIABLES.items()
             if variable in values
         },
+        # Separated by white space too, so that a file with an entry a line can be the value.
+        api_tokens=_list(",".join(values.get("HAIER_API_TOKENS", "").split())),
+        cors_origins=_list(values.get("HAIER_CORS_ORIGINS")),
+        timetable=Timetable(
+            **{key: values[name] for name, key in TIMETABLE_VARIABLES.items() if name in values}
+        ),
+        retention=Retention(
+            **{
+                key: _days(name, values[name])
+                for name, key in RETENTION_VARIABLES.items()
+                if name in values
+            }
+        ),
+        webhook_url=values.get("HAIER_WEBHOOK_URL"),
     )
+
+
+def _days(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) < 36_500):
+        raise InvalidInput(f"{name} is not a number of days such as 90")
+    return int(text)
 
 
 def _list(text: str | None) -> tuple[str, ...]:

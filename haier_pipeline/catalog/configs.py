@@ -3,15 +3,18 @@
 Names, rows and ciphertext only; what a configuration must hold is checked by the client.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert
 
-from haier_pipeline.catalog.database import translated
+from haier_pipeline.catalog.database import transaction, translated
 from haier_pipeline.catalog.tables import haier_config
-from haier_pipeline.errors import InvalidConfig, InvalidInput
+from haier_pipeline.errors import Conflict, InvalidConfig, InvalidInput, NotFound
 
 # What an encrypted value looks like in the JSON, so that plain text is never mistaken for one.
 _MARK = "encrypted:"
@@ -45,6 +48,8 @@ class Secrets:
             InvalidConfig: a secret is not encrypted, or with a key unknown here; names the field.
         """
         cipher = self._cipher()
+        if not isinstance(config, Mapping):
+            raise InvalidConfig("config is not a JSON object; store it again", ("config",))
         plain = dict(config)
         for field in sorted(self._fields & config.keys()):
             value = plain[field]
@@ -54,7 +59,8 @@ class Secrets:
                 # What bears no mark was never encrypted here: no token, whatever the key.
                 _, _, token = str(value).partition(_MARK)
                 plain[field] = cipher.decrypt(token).decode()
-            except InvalidToken:
+            # What is no base64 at all is a ValueError.
+            except (InvalidToken, ValueError):
                 raise InvalidConfig(
                     f"{field} cannot be decrypted with the keys in HAIER_SECRET_KEY; "
                     "add the key it was stored with, or store it again",
@@ -78,6 +84,21 @@ class Secrets:
             ) from None
 
 
+@dataclass(frozen=True)
+class Row:
+    """A row of ``haier_config``; ``config`` as it is stored, its secrets encrypted."""
+
+    id: int
+    name: str
+    config: Any
+    is_active: bool
+    created_at: datetime
+    updated_at: datetime
+
+
+_COLUMNS = [haier_config.c[name] for name in Row.__dataclass_fields__]
+
+
 def active_names(engine: Engine) -> list[str]:
     """The dealers whose row is active."""
     statement = select(haier_config.c.name).where(haier_config.c.is_active)
@@ -85,9 +106,121 @@ def active_names(engine: Engine) -> list[str]:
         return list(connection.scalars(statement))
 
 
+def is_active(engine: Engine, name: str) -> bool | None:
+    """Whether the dealer's row is active; ``None`` where there is no row of that name."""
+    statement = select(haier_config.c.is_active).where(haier_config.c.name == name)
+    with translated(engine), engine.connect() as connection:
+        return connection.scalar(statement)
+
+
 def read(engine: Engine, name: str, secrets: Secrets) -> dict[str, Any] | None:
     """The decrypted keys of a dealer's row; ``None`` where there is no row of that name."""
-    statement = select(haier_config.c.config).where(haier_config.c.name == name)
+    row = find(engine, name)
+    return None if row is None else secrets.decrypt(row.config)
+
+
+def find(engine: Engine, name: str) -> Row | None:
+    """The row of that name, or ``None``."""
+    statement = select(*_COLUMNS).where(haier_config.c.name == name)
     with translated(engine), engine.connect() as connection:
-        config = connection.scalar(statement)
-    return None if config is None else secrets.decrypt(config)
+        row = connection.execute(statement).mappings().one_or_none()
+    return None if row is None else Row(**row)
+
+
+def get(engine: Engine, number: int) -> Row:
+    """The row with that id.
+
+    Raises:
+        NotFound: there is none.
+    """
+    with translated(engine), engine.connect() as connection:
+        return _get(connection, number)
+
+
+def rows(engine: Engine, *, after: int = 0, limit: int) -> list[Row]:
+    """The rows in the order of their ids, from the one behind ``after``."""
+    statement = (
+        select(*_COLUMNS).where(haier_config.c.id > after).order_by(haier_config.c.id).limit(limit)
+    )
+    with translated(engine), engine.connect() as connection:
+        return [Row(**row) for row in connection.execute(statement).mappings()]
+
+
+def add(engine: Engine, name: str, config: Mapping[str, Any], *, active: bool) -> Row:
+    """Store a new dealer; its secrets must be encrypted already.
+
+    Raises:
+        Conflict: the name is taken.
+    """
+    statement = (
+        insert(haier_config)
+        .values(name=name, config=dict(config), is_active=active)
+        .on_conflict_do_nothing(index_elements=["name"])
+        .returning(*_COLUMNS)
+    )
+
+    def work(connection: Connection) -> Row:
+        row = connection.execute(statement).mappings().one_or_none()
+        if row is None:
+            raise Conflict(f"there is a dealer named {name!r} already")
+        return Row(**row)
+
+    return transaction(engine, work)
+
+
+def change(
+    engine: Engine,
+    number: int,
+    *,
+    config: Callable[[Row], Mapping[str, Any]] | None = None,
+    active: bool | None = None,
+) -> Row:
+    """Change a row under its lock, so that of two changes at once none is lost.
+
+    ``config`` makes the new configuration, its secrets encrypted, from the row as it is.
+
+    Raises:
+        NotFound: there is no such row.
+    """
+
+    def work(connection: Connection) -> Row:
+        row = _get(connection, number, lock=True)
+        values: dict[str, Any] = {"updated_at": func.now()}
+        if config is not None:
+            values["config"] = dict(config(row))
+        if active is not None:
+            values["is_active"] = active
+        statement = (
+            update(haier_config)
+            .where(haier_config.c.id == number)
+            .values(values)
+            .returning(*_COLUMNS)
+        )
+        return Row(**connection.execute(statement).mappings().one())
+
+    return transaction(engine, work)
+
+
+def remove(engine: Engine, number: int) -> None:
+    """Delete a dealer's configuration; its catalog, raw answers and log stay.
+
+    Raises:
+        NotFound: there is no such row.
+    """
+    statement = delete(haier_config).where(haier_config.c.id == number)
+    if not transaction(engine, lambda connection: connection.execute(statement).rowcount):
+        raise _not_found(number)
+
+
+def _get(connection: Connection, number: int, *, lock: bool = False) -> Row:
+    statement = select(*_COLUMNS).where(haier_config.c.id == number)
+    if lock:
+        statement = statement.with_for_update()
+    row = connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        raise _not_found(number)
+    return Row(**row)
+
+
+def _not_found(number: int) -> NotFound:
+    return NotFound(f"there is no dealer with the id {number}")

@@ -22,7 +22,7 @@ from haier_pipeline.errors import CatalogError, DatabaseUnavailable, InvalidInpu
 T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0001"
+HEAD = "0002"
 
 REPLAYS = 3
 RECONNECT_SECONDS = 30.0
@@ -69,7 +69,8 @@ def open_engine(url: URL | str) -> Engine:
     """An engine on the catalog. Connects at first use, not here."""
     engine = create_engine(
         parse_url(url) if isinstance(url, str) else url,
-        pool_size=5,
+        # As many as REST serves at a time; a sync has hardly more than two open.
+        pool_size=16,
         pool_pre_ping=True,
         connect_args={"connect_timeout": 10, "application_name": "haier-pipeline"},
         json_serializer=dump_json,
@@ -147,13 +148,12 @@ def transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
             try:
                 with engine.begin() as connection:
                     return work(connection)
-            except DBAPIError as error:
-                state = _state(error)
-                if state in _REPLAYABLE_STATES and replays < REPLAYS:
+            # COPY speaks with the driver itself, whose errors come as they are.
+            except (DBAPIError, psycopg.Error) as error:
+                if _state(error) in _REPLAYABLE_STATES and replays < REPLAYS:
                     replays += 1
                     continue
-                lost = error.connection_invalidated or state in _RESTART_STATES
-                if not lost or time.monotonic() > patience:
+                if not _is_away(error) or time.monotonic() > patience:
                     raise
                 engine.dispose()
                 time.sleep(0.5)
@@ -164,21 +164,19 @@ def translated(engine: Engine) -> Iterator[None]:
     """Let no driver's error out: what leaves is a ``CatalogError`` with one sentence."""
     try:
         yield
-    except SQLAlchemyError as error:
+    except (SQLAlchemyError, psycopg.Error) as error:
         raise _translate(error, engine.url) from error
-    except psycopg.Error as error:
-        raise CatalogError(f"the database refused: {_first_line(error)}") from error
 
 
-def _translate(error: SQLAlchemyError, url: URL) -> CatalogError:
+def _translate(error: SQLAlchemyError | psycopg.Error, url: URL) -> CatalogError:
     cause = getattr(error, "orig", None) or error
     state = _state(error)
     said = _first_line(cause)
-    if (state or "").startswith("28") or "authentication failed" in said:
+    if _is_login(error):
         return DatabaseUnavailable(
             f"the database refuses the login of {url.username}: {said}; check HAIER_DATABASE_URL"
         )
-    if isinstance(error, DBAPIError) and (state is None or state in _RESTART_STATES):
+    if _is_away(error):
         where = url.query.get("host") or f"{url.host}:{url.port or 5432}"
         return DatabaseUnavailable(
             f"the database at {where} cannot be reached: {said}; "
@@ -189,6 +187,20 @@ def _translate(error: SQLAlchemyError, url: URL) -> CatalogError:
             f"the database has run out of room: {said}; free some and start the sync again"
         )
     return CatalogError(f"the database refused: {said}")
+
+
+def _is_login(error: BaseException) -> bool:
+    return (_state(error) or "").startswith("28") or "authentication failed" in str(error)
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether the server left in mid-work, or is not there (yet)."""
+    if getattr(error, "connection_invalidated", False) or _state(error) in _RESTART_STATES:
+        return True
+    # What no server said with a code was said by the driver, about the connection.
+    cause = getattr(error, "orig", None) or error
+    silent = isinstance(cause, psycopg.OperationalError) and _state(error) is None
+    return silent and not _is_login(error)
 
 
 def _state(error: BaseException) -> str | None:

@@ -5,16 +5,18 @@ load's own transaction. What the words mean to a person, in both languages, is h
 are shown is not.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import Connection, Engine, and_, func, select, update
+from sqlalchemy import Connection, Engine, and_, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog.database import transaction, translated
 from haier_pipeline.catalog.tables import FINAL_STATUSES, haier_sync_log
+from haier_pipeline.errors import NotFound
 
 TYPE_LABELS: Mapping[str, tuple[str, str]] = {
     "products": ("products", "商品"),
@@ -32,6 +34,8 @@ STATUS_LABELS: Mapping[str, tuple[str, str]] = {
     "failed": ("failed", "失败"),
     "partial": ("partial", "部分成功"),
 }
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 _OPEN = haier_sync_log.c.status.not_in(FINAL_STATUSES)
 
@@ -58,6 +62,8 @@ class Check:
     severity: str = "ERROR"
     blocking: bool = False
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    # The records at fault, the first twenty; the metadata say how many there are.
+    offenders: Sequence[Mapping[str, Any]] = ()
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -65,7 +71,8 @@ class Check:
             "passed": self.passed,
             "severity": self.severity,
             "description": self.description,
-            "metadata": dict(self.metadata),
+            "metadata": dict(self.metadata)
+            | ({"offenders": list(self.offenders)} if self.offenders else {}),
         }
 
 
@@ -115,8 +122,100 @@ class Entry:
         return round((self.completed_at - self.started_at).total_seconds(), 3)
 
 
+@dataclass(frozen=True)
+class ManualQuery:
+    """A live query: what was asked of which dealer, and by whom."""
+
+    dealer: str
+    sync_date: date
+    endpoint: str
+    caller: str
+
+
+def record_query(
+    engine: Engine, query: ManualQuery, seconds: float, message: str, *, success: int, failed: int
+) -> None:
+    """Write the ``manual`` row of a live query that has ended; it took ``seconds``.
+
+    One row, written once: a query has no partition, and whoever asked knows whether it ended.
+    """
+    values = {
+        "sync_type": "manual",
+        "status": "failed" if failed and not success else "partial" if failed else "success",
+        "message": message,
+        "total_count": success + failed,
+        "success_count": success,
+        "failed_count": failed,
+        "dealer": query.dealer,
+        "sync_date": query.sync_date,
+        "metadata": {"endpoint": query.endpoint, "caller": query.caller, "seconds": seconds},
+        "started_at": func.clock_timestamp() - timedelta(seconds=seconds),
+        "completed_at": func.clock_timestamp(),
+    }
+
+    def work(connection: Connection) -> None:
+        # Somebody waits for the answer; a crash of the server may cost the last such rows.
+        connection.execute(text("SET LOCAL synchronous_commit = off"))
+        connection.execute(insert(haier_sync_log).values(values))
+
+    transaction(engine, work)
+
+
+def accept(connection: Connection, attempt: Attempt) -> int:
+    """Note an attempt that is asked for but has not begun; ``begin`` takes the row over."""
+    row = insert(haier_sync_log).values(
+        sync_type=attempt.sync_type,
+        asset_key=attempt.asset_key,
+        dealer=attempt.dealer,
+        sync_date=attempt.sync_date,
+        run_id=attempt.run_id,
+        root_run_id=attempt.root_run_id,
+        status="pending",
+    )
+    return int(connection.execute(row.returning(haier_sync_log.c.id)).scalar_one())
+
+
+def give_up(engine: Engine, run_id: str, message: str) -> int:
+    """Fail what was accepted under this run and has not begun; returns how many rows that were."""
+    statement = (
+        update(haier_sync_log)
+        .where(haier_sync_log.c.run_id == run_id, haier_sync_log.c.status == "pending")
+        .values(status="failed", message=message, completed_at=func.clock_timestamp())
+    )
+    return transaction(engine, lambda connection: connection.execute(statement).rowcount)
+
+
+def now(engine: Engine) -> datetime:
+    """The time by the database's clock, as the log's own times are (fault matrix, row 41)."""
+
+    def work(connection: Connection) -> datetime:
+        moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return moment
+
+    return transaction(engine, work)
+
+
 def begin(engine: Engine, attempt: Attempt) -> int:
-    """Open the row of an attempt, committed at once, and return its id."""
+    """Open the row of an attempt, committed at once, and return its id.
+
+    A row that was accepted for it becomes this row.
+    """
+    accepted = (
+        update(haier_sync_log)
+        .where(
+            haier_sync_log.c.run_id == attempt.run_id,
+            haier_sync_log.c.asset_key == attempt.asset_key,
+            haier_sync_log.c.dealer == attempt.dealer,
+            haier_sync_log.c.status == "pending",
+        )
+        .values(
+            status="processing",
+            sync_date=attempt.sync_date,
+            root_run_id=attempt.root_run_id,
+            started_at=func.clock_timestamp(),
+        )
+        .returning(haier_sync_log.c.id)
+    )
     earlier = (
         select(func.count())
         .where(
@@ -138,7 +237,12 @@ def begin(engine: Engine, attempt: Attempt) -> int:
         started_at=func.clock_timestamp(),
     )
     statement = row.returning(haier_sync_log.c.id)
-    return int(transaction(engine, lambda connection: connection.execute(statement).scalar_one()))
+
+    def work(connection: Connection) -> int:
+        taken_over = connection.scalar(accepted)
+        return int(taken_over or connection.execute(statement).scalar_one())
+
+    return transaction(engine, work)
 
 
 def finish(connection: Connection, row: int, result: Result) -> bool:
@@ -164,8 +268,19 @@ def finish(connection: Connection, row: int, result: Result) -> bool:
     return connection.execute(statement).rowcount == 1
 
 
-def close_abandoned(engine: Engine, dealer: str, sync_date: date, own: Sequence[int]) -> int:
-    """Fail the open rows of a partition whose lock the caller holds, except for its ``own`` ones.
+def status(connection: Connection, row: int) -> str:
+    """The status of a row as it is now, whoever wrote it."""
+    return str(
+        connection.execute(
+            select(haier_sync_log.c.status).where(haier_sync_log.c.id == row)
+        ).scalar_one()
+    )
+
+
+def close_abandoned(
+    engine: Engine, dealer: str, sync_date: date, sync_types: Collection[str], *, before: datetime
+) -> int:
+    """Fail the open rows of a partition that were begun ``before`` its lock came to the caller.
 
     Returns how many there were (fault matrix, row 35).
     """
@@ -175,7 +290,8 @@ def close_abandoned(engine: Engine, dealer: str, sync_date: date, own: Sequence[
             haier_sync_log.c.dealer == dealer,
             haier_sync_log.c.sync_date == sync_date,
             haier_sync_log.c.asset_key.is_not(None),
-            haier_sync_log.c.id.not_in(own),
+            haier_sync_log.c.sync_type.in_(sync_types),
+            haier_sync_log.c.started_at < before,
             haier_sync_log.c.status == "processing",
         )
         .values(
@@ -195,10 +311,16 @@ def entries(
     status: str | None = None,
     run_id: str | None = None,
     root_run_id: str | None = None,
+    day: date | None = None,
+    search: str | None = None,
     before: int | None = None,
     limit: int = 50,
 ) -> list[Entry]:
-    """The newest rows first; ``before`` is the id of the last row of the page before."""
+    """The newest rows first; ``before`` is the id of the last row of the page before.
+
+    ``day``: the day in Shanghai on which the attempt was noted, whatever day it worked on.
+    ``search``: text that the message holds, in any case.
+    """
     table = haier_sync_log.c
     conditions = [
         column == value
@@ -211,6 +333,14 @@ def entries(
         )
         if value is not None
     ]
+    if day is not None:
+        midnight = datetime.combine(day, time(), SHANGHAI)
+        conditions += [
+            table.created_at >= midnight,
+            table.created_at < midnight + timedelta(days=1),
+        ]
+    if search is not None:
+        conditions.append(table.message.icontains(search, autoescape=True))
     if before is not None:
         conditions.append(table.id < before)
     columns = [table[name] for name in Entry.__dataclass_fields__]
@@ -219,3 +349,20 @@ def entries(
     )
     with translated(engine), engine.connect() as connection:
         return [Entry(**row) for row in connection.execute(statement).mappings()]
+
+
+def entry(engine: Engine, number: int) -> Entry:
+    """One row by id.
+
+    Raises:
+        NotFound: there is none, or no more.
+    """
+    table = haier_sync_log.c
+    statement = select(*[table[name] for name in Entry.__dataclass_fields__]).where(
+        table.id == number
+    )
+    with translated(engine), engine.connect() as connection:
+        row = connection.execute(statement).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"the sync log has no row {number}")
+    return Entry(**row)

@@ -366,7 +366,11 @@ class HaierClient:
         except CallFailed as error:
             # Without a token no call can work.
             raise PlatformClosed(
-                str(error), endpoint="token", status=error.status, attempts=error.attempts
+                str(error),
+                endpoint="token",
+                status=error.status,
+                attempts=error.attempts,
+                retry_after=error.retry_after,
             ) from None
 
     def _ask(
@@ -431,6 +435,7 @@ class HaierClient:
                     endpoint=endpoint,
                     status=status,
                     attempts=made,
+                    retry_after=wait,
                 )
             repetitions += 1
             if repetitions == MOST_ATTEMPTS:
@@ -440,6 +445,7 @@ class HaierClient:
                     endpoint=endpoint,
                     status=status,
                     attempts=made,
+                    retry_after=wait,
                 )
             self.stats.count_retry()
             if wait is None:

@@ -6,7 +6,7 @@ repeated belongs to `client` and `pacing`.
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final, TypeVar
 
@@ -25,7 +25,7 @@ def fan_out(
     workers: int,
     stop: threading.Event,
     give_up_after: int = 50,
-) -> Iterator[tuple[U, A | CallFailed]]:
+) -> Generator[tuple[U, A | CallFailed]]:
     """Yield ``(unit, call(unit))`` for every unit, in the order in which the calls end.
 
     ``workers`` calls are in flight at a time. Units are pulled as they are needed, by the consuming

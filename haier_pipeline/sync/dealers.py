@@ -1,18 +1,57 @@
 """Who syncs: dealers from the environment, from ``haier_config``, or the sandbox.
 
-Only finding and reading them belongs here. What a configuration must hold is the client's matter.
+Finding, reading, changing and trying them out belongs here. What a configuration must hold is the
+client's matter, how it is stored the catalog's.
 """
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
+from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from haier_pipeline.catalog import configs
-from haier_pipeline.errors import InvalidInput
-from haier_pipeline.platform.config import SECRET_FIELDS, DealerConfig
+from haier_pipeline.catalog.pace import SharedLedger
+from haier_pipeline.errors import Conflict, InvalidConfig, InvalidInput, NotFound, PlatformError
+from haier_pipeline.platform.client import HaierClient
+from haier_pipeline.platform.config import DEFAULTS, FIELDS, SECRET_FIELDS, DealerConfig
 
 ENVIRONMENT_DEALER = "haier"
 SANDBOX_DEALER = "sandbox"
+#: Stands for the dealer of the environment where a stored one has its id; those begin at 1.
+ENVIRONMENT_ID = 0
+TEST_ATTEMPT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Dealer:
+    """A dealer as it may be shown: no secret, only which ones are set.
+
+    ``config`` holds every key that is no secret, with its default where it has none of its own.
+    ``is_shadowed``: a stored dealer that the variables of the environment win over.
+    """
+
+    id: int
+    name: str
+    source: Literal["stored", "environment"]
+    is_active: bool
+    config: Mapping[str, Any]
+    secrets: Mapping[str, bool]
+    is_shadowed: bool = False
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What came of a test of the connection; ``failed`` names the call that did not work."""
+
+    ok: bool
+    failed: Literal["token", "listing"] | None
+    message: str
 
 
 class Dealers:
@@ -84,3 +123,275 @@ class Dealers:
                 name, {**self._sandbox(), **chosen}, allowed_hosts=("127.0.0.1",)
             )
         raise InvalidInput(f"there is no dealer named {name!r}")
+
+    # ------------------------------------------------------------------------------ keeping them
+
+    def all(self, *, after: int | None = None, limit: int = 200) -> list[Dealer]:
+        """The dealers by id, the one of the environment first; ``after`` is the last id seen."""
+        found = [] if after is not None else self._of_environment()
+        stored = configs.rows(self._engine, after=after or 0, limit=limit - len(found))
+        return found + [self._shown(row) for row in stored]
+
+    def get(self, number: int) -> Dealer:
+        """One dealer by id.
+
+        Raises:
+            NotFound: there is none.
+        """
+        if number == ENVIRONMENT_ID:
+            for dealer in self._of_environment():
+                return dealer
+            raise NotFound("no dealer comes from the variables of the environment")
+        return self._shown(configs.get(self._engine, number))
+
+    def find(self, name: str) -> Dealer:
+        """One dealer by name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        for dealer in self._of_environment():
+            if dealer.name == name:
+                return dealer
+        row = configs.find(self._engine, name)
+        if row is None:
+            raise NotFound(f"there is no dealer named {name!r}")
+        return self._shown(row)
+
+    def value(self, name: str, key: str, default: object = None) -> object:
+        """One value of a dealer's configuration: its own, else the contract's default, else yours.
+
+        Raises:
+            NotFound: there is no such dealer.
+            InvalidInput: the key is unknown, or a secret.
+        """
+        if key not in FIELDS:
+            raise InvalidInput(f"{key!r} is no key of a configuration: {', '.join(FIELDS)}")
+        if key in SECRET_FIELDS:
+            raise InvalidInput(f"{key} is a secret; secrets are never shown")
+        value = self.find(name).config.get(key)
+        return default if value is None else value
+
+    def validate(self, name: str, values: Mapping[str, object]) -> DealerConfig:
+        """Check a configuration without storing it.
+
+        Raises:
+            InvalidConfig: names every key that is missing or malformed, never its value.
+        """
+        return DealerConfig.parse(name, values, allowed_hosts=self._allowed_hosts)
+
+    def create(self, name: str, values: Mapping[str, object], *, active: bool = True) -> Dealer:
+        """Store a new dealer.
+
+        Raises:
+            InvalidConfig: names every key at fault.
+            InvalidInput: there is no key to encrypt the secrets with (row 48).
+            Conflict: the name is taken.
+        """
+        if name == SANDBOX_DEALER:
+            raise Conflict(f"the name {SANDBOX_DEALER!r} is the built-in sandbox's")
+        config = self._secrets.encrypt(_canonical(self.validate(name, values), values))
+        return self._shown(configs.add(self._engine, name, config, active=active))
+
+    def replace(
+        self, number: int, values: Mapping[str, object], *, active: bool | None = None
+    ) -> Dealer:
+        """Replace the whole configuration, secrets included. Errors as in `create`."""
+        self._refuse_environment(number)
+
+        def config(row: configs.Row) -> Mapping[str, Any]:
+            return self._secrets.encrypt(_canonical(self.validate(row.name, values), values))
+
+        return self._shown(configs.change(self._engine, number, config=config, active=active))
+
+    def update(
+        self, number: int, changes: Mapping[str, object], *, active: bool | None = None
+    ) -> Dealer:
+        """Change some keys and leave the others; ``None`` takes a key back to its default.
+
+        A new host gets no secret that was meant for the old one: it wants them all again (row 51).
+
+        Raises:
+            InvalidConfig: names every key at fault, or the secrets that must be given again.
+            Conflict: the dealer comes from the environment.
+            NotFound: there is no such dealer.
+        """
+        self._refuse_environment(number)
+
+        def config(row: configs.Row) -> Mapping[str, Any]:
+            before = self._secrets.decrypt(row.config)
+            after = {**before, **changes}
+            self._want_secrets_again(before, after, changes)
+            return self._secrets.encrypt(_canonical(self.validate(row.name, after), after))
+
+        return self._shown(
+            configs.change(self._engine, number, config=config if changes else None, active=active)
+        )
+
+    def enable(self, number: int) -> Dealer:
+        """Let the dealer sync; its configuration must be valid. Errors as in `update`."""
+        self._refuse_environment(number)
+
+        def check(row: configs.Row) -> Mapping[str, Any]:
+            self.validate(row.name, self._secrets.decrypt(row.config))
+            stored: Mapping[str, Any] = row.config
+            return stored
+
+        return self._shown(configs.change(self._engine, number, config=check, active=True))
+
+    def disable(self, number: int) -> Dealer:
+        """Let the dealer sync no more; a sync that is at work stops at its next batch (row 47)."""
+        self._refuse_environment(number)
+        return self._shown(configs.change(self._engine, number, active=False))
+
+    def delete(self, number: int) -> None:
+        """Forget the dealer's configuration; its catalog, answers and log stay.
+
+        Raises:
+            Conflict: the dealer comes from the environment.
+            NotFound: there is no such dealer.
+        """
+        self._refuse_environment(number)
+        configs.remove(self._engine, number)
+
+    def test(self, name: str) -> Trial:
+        """Ask the platform for a token, then for the listing, and say what came of it.
+
+        Raises:
+            InvalidConfig: the configuration is not valid; no call was made (row 46).
+        """
+        config = self.config(name)
+        ledger = SharedLedger(self._engine, name)
+        with HaierClient(config, ledger=ledger, attempt_seconds=TEST_ATTEMPT_SECONDS) as client:
+            try:
+                client.check_token()
+            except PlatformError as error:
+                return Trial(False, "token", f"The platform gives no token. {error}")
+            try:
+                answer = client.list_products()
+            except PlatformError as error:
+                failed: Literal["token", "listing"] = (
+                    "token" if error.endpoint == "token" else "listing"
+                )
+                return Trial(False, failed, f"The token works, the listing does not. {error}")
+        procurable = sum(record.value.is_sales for record in answer.records)
+        return Trial(
+            True,
+            None,
+            f"Token and listing work: {len(answer.records)} products, {procurable} procurable.",
+        )
+
+    def stays_active(self, name: str) -> bool:
+        """Whether a sync of the dealer that is at work may go on.
+
+        Only a stored dealer can be disabled; one that was deleted counts as disabled.
+        """
+        if name == SANDBOX_DEALER or self._is_of_environment(name):
+            return True
+        return bool(configs.is_active(self._engine, name))
+
+    def _is_of_environment(self, name: str) -> bool:
+        return name == ENVIRONMENT_DEALER and "client_id" in self._environment
+
+    def _of_environment(self) -> list[Dealer]:
+        if "client_id" not in self._environment:
+            return []
+        return [
+            Dealer(
+                id=ENVIRONMENT_ID,
+                name=ENVIRONMENT_DEALER,
+                source="environment",
+                is_active=True,
+                config=_public(self._environment),
+                secrets=_which_secrets(self._environment),
+            )
+        ]
+
+    def _shown(self, row: configs.Row) -> Dealer:
+        return Dealer(
+            id=row.id,
+            name=row.name,
+            source="stored",
+            is_active=row.is_active,
+            config=_public(row.config),
+            secrets=_which_secrets(row.config),
+            is_shadowed=self._is_of_environment(row.name),
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+    def _refuse_environment(self, number: int) -> None:
+        if number == ENVIRONMENT_ID:
+            raise Conflict(
+                "this dealer comes from the variables of the environment; change it there"
+            )
+
+    def _want_secrets_again(
+        self,
+        before: Mapping[str, object],
+        after: Mapping[str, object],
+        changes: Mapping[str, object],
+    ) -> None:
+        moved = [
+            key
+            for key in ("base_url", "token_url")
+            if _origin(after.get(key) or DEFAULTS[key]) != _origin(before.get(key) or DEFAULTS[key])
+        ]
+        missing = tuple(
+            key for key in FIELDS if key in SECRET_FIELDS and before.get(key) and key not in changes
+        )
+        if moved and missing:
+            raise InvalidConfig(
+                f"{' and '.join(moved)} names another host; give its secrets again: "
+                + ", ".join(missing),
+                missing,
+            )
+
+
+def _origin(url: object) -> tuple[str, str]:
+    """Scheme and host with port; whether it is an address at all is checked elsewhere."""
+    try:
+        parts = urlsplit(str(url).strip().lower())
+    except ValueError:
+        return "", str(url)
+    return parts.scheme, parts.netloc
+
+
+def _canonical(config: DealerConfig, given: Mapping[str, object]) -> dict[str, Any]:
+    """The keys that were given, in the form in which they are stored; defaults stay defaults."""
+    stored: dict[str, Any] = {}
+    for key in FIELDS:
+        value = given.get(key)
+        if value is None or (isinstance(value, str) and not value.strip()):
+            continue
+        checked = getattr(config, key)
+        if isinstance(checked, SecretStr):
+            checked = checked.get_secret_value()
+        stored[key] = list(checked) if isinstance(checked, tuple) else checked
+    return stored
+
+
+def _public(stored: object) -> dict[str, Any]:
+    """The keys that are no secret. Unknown keys are left out: nobody knows what they hold."""
+    values = stored if isinstance(stored, Mapping) else {}
+    shown: dict[str, Any] = {}
+    for key in FIELDS:
+        if key in SECRET_FIELDS:
+            continue
+        value = values.get(key)
+        value = DEFAULTS.get(key) if value is None or value == "" else value
+        if key == "county_codes":
+            parts = value.split(",") if isinstance(value, str) else value
+            listed = parts if isinstance(parts, list | tuple) else []
+            shown[key] = [str(code).strip() for code in listed]
+        elif key == "rate_limit":
+            # A row may have been written by hand; what is no number shows as none.
+            shown[key] = int(str(value)) if str(value).isdecimal() else None
+        else:
+            shown[key] = None if value is None else str(value)
+    return shown
+
+
+def _which_secrets(stored: object) -> dict[str, bool]:
+    values = stored if isinstance(stored, Mapping) else {}
+    return {key: bool(values.get(key)) for key in FIELDS if key in SECRET_FIELDS}

@@ -5,7 +5,7 @@ product of the listing, a product's price, a product's stock in one county.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -16,7 +16,13 @@ from haier_pipeline.catalog import raw
 from haier_pipeline.catalog.log import Check
 from haier_pipeline.catalog.raw import RawRecord, RejectedRecord
 from haier_pipeline.errors import CallFailed, InvalidInput, NothingStored
-from haier_pipeline.platform.answers import Answer, Rejected, parse_listing
+from haier_pipeline.platform.answers import (
+    Answer,
+    ProductListing,
+    Rejected,
+    parse_listing,
+    parse_stock,
+)
 from haier_pipeline.platform.client import HaierClient, batches
 from haier_pipeline.platform.fanout import fan_out
 from haier_pipeline.sync.checks import (
@@ -110,9 +116,11 @@ def _keep_listing(
         raw.save_rejected(
             run.engine, run.partition, "product_listings", rejected, run_id=run.run_id
         )
-    procurable = sum(record.value.is_sales for record in answer.records)
+    procurable = _procurable(answer)
+    # Chosen products add to what an attempt before may have listed; a complete listing is all.
+    run.procurable = None if chosen or blocked else procurable
     failed = len(answer.rejected) + len(unknown)
-    parts = [f"{count} products, {procurable} procurable"]
+    parts = [f"{count} products, {len(procurable)} procurable"]
     if blocked:
         parts = [check.description for check in checks if check.blocking and not check.passed]
     if unknown:
@@ -131,7 +139,7 @@ def _keep_listing(
         message="; ".join(parts),
         metadata={
             "records": count,
-            "procurable": procurable,
+            "procurable": len(procurable),
             "rejected_records": len(answer.rejected),
             "repeated_codes": list(answer.duplicates[:PREVIEW_ROWS]),
             "ignored_records": answer.ignored,
@@ -159,6 +167,8 @@ def procurable_codes(run: SyncRun) -> list[str]:
     Raises:
         NothingStored: the partition has no listing.
     """
+    if run.procurable is not None:
+        return run.procurable
     asset = "product_listings"
     records = list(raw.read(run.engine, run.partition, asset, run.root_run_id))
     records = records or list(raw.read(run.engine, run.partition, asset))
@@ -166,7 +176,11 @@ def procurable_codes(run: SyncRun) -> list[str]:
         raise NothingStored(
             f"{run.partition.key}: no listing is stored; materialize product_listings first"
         )
-    answer = parse_listing([record.payload for record in records])
+    run.procurable = _procurable(parse_listing([record.payload for record in records]))
+    return run.procurable
+
+
+def _procurable(answer: Answer[ProductListing]) -> list[str]:
     return sorted(record.value.product_code for record in answer.records if record.value.is_sales)
 
 
@@ -175,6 +189,7 @@ def fetch_prices(run: SyncRun) -> Outcome:
     asset = "price_quotes"
 
     def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+        run.require_today()
         codes = procurable_codes(run)
         tally = Tally(run, asset, codes, lambda code: (code,))
 
@@ -218,10 +233,11 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
             raise InvalidInput(f"county code {county!r} is not six digits, such as 110101")
 
     def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+        run.require_today()
         counties = list(dict.fromkeys(county_codes)) or list(run.config.county_codes)
         # Product by product, so that a county which fails stands between answers of the others.
         pairs = [(code, county) for code in procurable_codes(run) for county in counties]
-        tally = Tally(run, asset, pairs, lambda pair: pair)
+        tally = Tally(run, asset, pairs, lambda pair: pair, again=_unread(run))
         unreadable: list[tuple[str | None, ...]] = []
 
         def call(pair: tuple[str, str]) -> Answer[Any]:
@@ -247,6 +263,16 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
         return {asset: tally.outcome("stock answers", columns, checks)}
 
     return run.attempt([asset], work)[asset]
+
+
+def _unread(run: SyncRun) -> set[tuple[str, ...]]:
+    """The products and counties whose answer under this root run could not be read whole."""
+    kept = raw.read(run.engine, run.partition, "stock_levels", run.root_run_id)
+    return {
+        (record.product_code, record.county_code or "")
+        for record in kept
+        if parse_stock(record.payload).rejected
+    }
 
 
 class Meter:
@@ -284,15 +310,21 @@ class _Failures:
 class Tally:
     """Counts the units of one fetch and keeps its answers, every half second and at the end.
 
-    ``open`` are the units that were not answered under this root run before.
+    ``open`` are the units that were not answered under this root run before, and those whose
+    answers are to be asked for ``again``.
     """
 
     def __init__(
-        self, run: SyncRun, asset: str, units: Sequence[U], key: Callable[[U], tuple[str, ...]]
+        self,
+        run: SyncRun,
+        asset: str,
+        units: Sequence[U],
+        key: Callable[[U], tuple[str, ...]],
+        again: Collection[tuple[str, ...]] = (),
     ) -> None:
         run.require_enabled()
         raw.open_fetch(run.engine, run.partition, asset, run.root_run_id)
-        known = raw.fetched(run.engine, run.partition, asset, run.root_run_id)
+        known = raw.fetched(run.engine, run.partition, asset, run.root_run_id).difference(again)
         self.open: list[Any] = [unit for unit in units if key(unit) not in known]
         self._run = run
         self._asset = asset

@@ -15,11 +15,18 @@ from sqlalchemy import Connection, Engine
 
 from haier_pipeline.catalog import log, raw
 from haier_pipeline.catalog.database import transaction
-from haier_pipeline.catalog.locks import partition_lock
+from haier_pipeline.catalog.locks import partition_key, partition_lock
 from haier_pipeline.catalog.log import Attempt, Check, Result
 from haier_pipeline.catalog.pace import SharedLedger
 from haier_pipeline.catalog.raw import Partition
-from haier_pipeline.errors import Cancelled, HaierError, NothingStored
+from haier_pipeline.catalog.tables import RAW_TABLES
+from haier_pipeline.errors import (
+    AlreadyRunning,
+    Cancelled,
+    DealerDisabled,
+    HaierError,
+    NothingStored,
+)
 from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.platform.config import DealerConfig
 from haier_pipeline.rules import SHANGHAI, frame
@@ -33,6 +40,9 @@ SYNC_TYPES: Mapping[str, str] = {
     "brands": "products",
     "products": "products",
     "product_stock": "stock",
+    "catalog_changes": "products",
+    "account_balances": "balance",
+    "order_logistics": "logistics",
 }
 
 
@@ -67,6 +77,8 @@ class Outcome:
 
     result: Result
     preview: pd.DataFrame = field(default_factory=lambda: frame([], []))
+    # What was fetched stays, but nothing after this step may run: the dealer was disabled.
+    stops: bool = False
 
     @property
     def failed(self) -> bool:
@@ -125,9 +137,11 @@ class SyncRun:
         self.progress: Progress = progress or NoProgress()
         self.stop = threading.Event()
         self.cancelled = False
+        # The products to ask for, once a step knows them: the next one need not read the listing.
+        self.procurable: list[str] | None = None
         self._dealers = dealers
         self._open = ExitStack()
-        self._locked = False
+        self._held: set[str] = set()
         self._client: HaierClient | None = None
 
     def close(self) -> None:
@@ -149,6 +163,20 @@ class SyncRun:
             )
         return self._client
 
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the dealer may go on syncing; asked between two batches (row 47)."""
+        return self._dealers.stays_active(self.partition.dealer)
+
+    def require_enabled(self) -> None:
+        """Refuse to begin calling for a dealer that was disabled.
+
+        Raises:
+            DealerDisabled: it was.
+        """
+        if not self.is_enabled:
+            raise DealerDisabled(f"the dealer {self.partition.dealer} is disabled")
+
     def require_today(self) -> None:
         """Refuse to ask the platform about a day that is over; a run may outlive midnight.
 
@@ -157,8 +185,8 @@ class SyncRun:
         """
         if self.partition.sync_date == today():
             return
-        begun = raw.find(self.engine, self.partition, "product_listings")
-        if begun is None or begun.root_run_id != self.root_run_id:
+        begun = [raw.find(self.engine, self.partition, asset) for asset in RAW_TABLES]
+        if not any(stored and stored.root_run_id == self.root_run_id for stored in begun):
             raise NothingStored(
                 f"{self.partition.key}: the platform knows only today ({today():%Y-%m-%d}), "
                 "so answers of another day cannot be fetched"
@@ -172,24 +200,27 @@ class SyncRun:
         ``work`` may finish rows itself, in its own transaction; what it leaves open is finished
         with the outcomes it returns. An error of ours becomes a failed outcome; anything else is
         logged and goes on upwards.
+
+        Raises:
+            Cancelled: the run was declared dead while it worked.
         """
+        refusal = self._hold_partition(SYNC_TYPES[assets[0]])
         rows = Rows({asset: log.begin(self.engine, self._attempt(asset)) for asset in assets})
         try:
-            self._hold_partition(rows)
-            outcomes = work(rows)
+            outcomes = work(rows) if refusal is None else self._failed(assets, str(refusal))
         except HaierError as error:
             outcomes = self._failed(assets, str(error))
-            self._finish(rows, outcomes)
+            self._close(rows, outcomes)
             if isinstance(error, Cancelled):
                 raise
         except Exception as error:
-            self._finish(rows, self._failed(assets, f"unexpected {type(error).__name__}"))
+            self._close(rows, self._failed(assets, f"unexpected {type(error).__name__}"))
             raise
         except BaseException:
             # Ctrl-C, SIGTERM, or Dagster's word that the run was terminated.
             self.cancelled = True
             self.stop.set()
-            self._finish(rows, self._failed(assets, "cancelled; the catalog is as it was"))
+            self._close(rows, self._failed(assets, "cancelled; the catalog is as it was"))
             raise
         else:
             self._finish(rows, outcomes)
@@ -207,14 +238,26 @@ class SyncRun:
             root_run_id=self.root_run_id,
         )
 
-    def _hold_partition(self, rows: "Rows") -> None:
-        if self._locked:
-            return
-        self._open.enter_context(
-            partition_lock(self.engine, self.partition.dealer, self.partition.sync_date)
-        )
-        self._locked = True
-        log.close_abandoned(self.engine, self.partition.dealer, self.partition.sync_date, rows.ids)
+    def _hold_partition(self, sync_type: str) -> AlreadyRunning | None:
+        """Hold the partition for the rest of the run; return why that is refused, if it is."""
+        dealer, sync_date = self.partition.dealer, self.partition.sync_date
+        key = partition_key(dealer, sync_date, sync_type)
+        if key in self._held:
+            return None
+        # A run that is refused for our sake begins its row after this moment, and ends it itself.
+        moment = log.now(self.engine)
+        try:
+            self._open.enter_context(
+                partition_lock(self.engine, dealer, sync_date, sync_type, lost=self.stop.set)
+            )
+        except AlreadyRunning as refusal:
+            return refusal
+        self._held.add(key)
+        guarded = [
+            other for other in SYNC_TYPES.values() if partition_key(dealer, sync_date, other) == key
+        ]
+        log.close_abandoned(self.engine, dealer, sync_date, guarded, before=moment)
+        return None
 
     def _failed(self, assets: Sequence[str], message: str) -> dict[str, Outcome]:
         return {asset: Outcome(Result("failed", message)) for asset in assets}
@@ -226,6 +269,15 @@ class SyncRun:
 
         transaction(self.engine, work)
 
+    def _close(self, rows: "Rows", outcomes: Mapping[str, Outcome]) -> None:
+        """Fail what is open; what somebody else has closed meanwhile may stay closed."""
+
+        def work(connection: Connection) -> None:
+            for asset, ended in outcomes.items():
+                rows.close(connection, asset, ended)
+
+        transaction(self.engine, work)
+
 
 class Rows:
     """The open log rows of one attempt, by asset."""
@@ -233,13 +285,22 @@ class Rows:
     def __init__(self, ids: Mapping[str, int]) -> None:
         self._ids = ids
 
-    @property
-    def ids(self) -> list[int]:
-        return list(self._ids.values())
-
     def finish(self, connection: Connection, asset: str, ended: Outcome) -> None:
-        """End the asset's row on this connection; a row that has ended stays as it is."""
-        log.finish(connection, self._ids[asset], ended.result)
+        """End the asset's row on this connection; a row that has ended well stays as it is.
+
+        Raises:
+            Cancelled: the row was closed as failed by somebody who took this run for dead; what
+                was done on the connection must not be committed.
+        """
+        if self.close(connection, asset, ended) or ended.failed:
+            return
+        # A commit that is replayed finds its own success.
+        if log.status(connection, self._ids[asset]) == "failed":
+            raise Cancelled("the run was taken for dead while it worked; nothing was loaded")
+
+    def close(self, connection: Connection, asset: str, ended: Outcome) -> bool:
+        """End the asset's row where it is open; returns whether it was."""
+        return log.finish(connection, self._ids[asset], ended.result)
 
 
 def resumable(engine: Engine, partition: Partition) -> str | None:

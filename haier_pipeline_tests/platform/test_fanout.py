@@ -127,7 +127,7 @@ def test_closing_it_begins_no_further_call() -> None:
 
     results = fan_out(range(10_000), call, workers=2, stop=threading.Event())
     next(results)
-    results.close()  # type: ignore[attr-defined]  # it is a generator
+    results.close()
     time.sleep(0.1)
     count = len(begun)
     assert count <= 6

@@ -1,0 +1,344 @@
+"""The command line's part for dealers, API tokens and REST: ``config``, ``token``, ``api``.
+
+As in ``cli``: parse, call, print; modules are imported inside the commands.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from haier_pipeline.errors import InvalidInput
+from haier_pipeline.settings import DEALER_VARIABLES, read_settings
+
+if TYPE_CHECKING:
+    from haier_pipeline.installation import Installation
+    from haier_pipeline.sync.dealers import Dealer
+
+SECRET_QUESTIONS: Mapping[str, str] = {
+    "client_secret": "Client secret",
+    "password": "Password of the account",
+    "seller_password": "Seller password",
+}
+
+config = typer.Typer(help="The dealers' configurations.", no_args_is_help=True)
+token = typer.Typer(help="Tokens of REST and the admin pages.", no_args_is_help=True)
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Name = Annotated[str, typer.Argument(help="The dealer's name.", metavar="NAME")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+ClientId = Annotated[str | None, typer.Option(help="Client id at the platform.")]
+TokenUrl = Annotated[str | None, typer.Option(help="Where tokens come from.")]
+BaseUrl = Annotated[str | None, typer.Option(help="The platform's address.")]
+CustomerCode = Annotated[str | None, typer.Option(help="Sold-to party, eight characters.")]
+SendToCode = Annotated[str | None, typer.Option(help="Ship-to party.")]
+SupplierCode = Annotated[str | None, typer.Option(help="1001 is Haier itself.")]
+CountyCode = Annotated[
+    list[str] | None, typer.Option(help="A county of the customer's, six digits (repeatable).")
+]
+RateLimit = Annotated[int | None, typer.Option(help="Calls a second allowed.")]
+SecretsFile = Annotated[
+    Path | None,
+    typer.Option(help="File with lines such as client_secret=…; - reads standard input."),
+]
+SecretsFromEnv = Annotated[
+    bool,
+    typer.Option(
+        "--secrets-from-env", help="Take them from HAIER_CLIENT_SECRET, HAIER_PASSWORD and so on."
+    ),
+]
+
+
+@contextmanager
+def _installation() -> Iterator["Installation"]:
+    from haier_pipeline.installation import Installation
+
+    with Installation(read_settings(os.environ)) as installation:
+        yield installation
+
+
+@config.command("list")
+def list_dealers(as_json: AsJson = False) -> None:
+    """Show all dealers."""
+    with _installation() as installation:
+        dealers = installation.dealers.all(limit=1_000)
+    if as_json:
+        _print_json({"dealers": [_as_json(dealer) for dealer in dealers]})
+        return
+    table = Table()
+    for column in ("id", "name", "source", "active", "customer", "counties", "address"):
+        table.add_column(column, overflow="fold")
+    for dealer in dealers:
+        table.add_row(
+            str(dealer.id),
+            escape(dealer.name),
+            dealer.source + ", shadowed by the environment" * dealer.is_shadowed,
+            "yes" if dealer.is_active else "no",
+            escape(str(dealer.config["customer_code"] or "")),
+            escape(", ".join(dealer.config["county_codes"])),
+            escape(str(dealer.config["base_url"] or "")),
+        )
+    Console().print(table)
+
+
+@config.command()
+def show(
+    name: Name,
+    key: Annotated[str | None, typer.Option(help="Print this one value only.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a dealer, or one value of it, with defaults; secrets only as set or not set."""
+    with _installation() as installation:
+        if key is not None:
+            value = installation.dealers.value(name, key)
+            shown = ",".join(value) if isinstance(value, list) else str(value or "")
+            print(json.dumps({key: value}) if as_json else shown)  # noqa: T201
+            return
+        _print_dealer(installation.dealers.find(name), as_json)
+
+
+@config.command()
+def create(
+    name: Name,
+    client_id: ClientId = None,
+    customer_code: CustomerCode = None,
+    send_to_code: SendToCode = None,
+    base_url: BaseUrl = None,
+    token_url: TokenUrl = None,
+    supplier_code: SupplierCode = None,
+    county_code: CountyCode = None,
+    rate_limit: RateLimit = None,
+    secrets_file: SecretsFile = None,
+    secrets_from_env: SecretsFromEnv = False,
+    inactive: Annotated[bool, typer.Option("--inactive", help="Store it disabled.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Store a dealer. Secrets come from a prompt, a file or variables, never from an argument."""
+    values = _values(
+        client_id=client_id,
+        customer_code=customer_code,
+        send_to_code=send_to_code,
+        base_url=base_url,
+        token_url=token_url,
+        supplier_code=supplier_code,
+        county_codes=county_code,
+        rate_limit=rate_limit,
+    )
+    values |= _secrets(secrets_file, from_env=secrets_from_env, prompt=True)
+    with _installation() as installation:
+        dealer = installation.dealers.create(name, values, active=not inactive)
+    _print_dealer(dealer, as_json)
+
+
+@config.command()
+def update(
+    name: Name,
+    client_id: ClientId = None,
+    customer_code: CustomerCode = None,
+    send_to_code: SendToCode = None,
+    base_url: BaseUrl = None,
+    token_url: TokenUrl = None,
+    supplier_code: SupplierCode = None,
+    county_code: CountyCode = None,
+    rate_limit: RateLimit = None,
+    unset: Annotated[
+        list[str] | None, typer.Option(help="Take this key back to its default (repeatable).")
+    ] = None,
+    secrets: Annotated[bool, typer.Option("--secrets", help="Ask for new secrets.")] = False,
+    secrets_file: SecretsFile = None,
+    secrets_from_env: SecretsFromEnv = False,
+    as_json: AsJson = False,
+) -> None:
+    """Change what is given and leave the rest. A new host wants the secrets again."""
+    values = _values(
+        client_id=client_id,
+        customer_code=customer_code,
+        send_to_code=send_to_code,
+        base_url=base_url,
+        token_url=token_url,
+        supplier_code=supplier_code,
+        county_codes=county_code,
+        rate_limit=rate_limit,
+    )
+    values |= _secrets(secrets_file, from_env=secrets_from_env, prompt=secrets)
+    values |= dict.fromkeys(unset or [])
+    if not values:
+        raise InvalidInput("nothing to change was given; see --help")
+    with _installation() as installation:
+        dealers = installation.dealers
+        dealer = dealers.update(dealers.find(name).id, values)
+    _print_dealer(dealer, as_json)
+
+
+@config.command()
+def enable(name: Name, as_json: AsJson = False) -> None:
+    """Let a dealer sync."""
+    with _installation() as installation:
+        dealers = installation.dealers
+        _print_dealer(dealers.enable(dealers.find(name).id), as_json)
+
+
+@config.command()
+def disable(name: Name, as_json: AsJson = False) -> None:
+    """Let a dealer sync no more; a sync at work stops at its next batch."""
+    with _installation() as installation:
+        dealers = installation.dealers
+        _print_dealer(dealers.disable(dealers.find(name).id), as_json)
+
+
+@config.command()
+def delete(
+    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+) -> None:
+    """Delete a dealer's configuration; its catalog, answers and log stay."""
+    with _installation() as installation:
+        dealers = installation.dealers
+        number = dealers.find(name).id
+        if not yes and not typer.confirm(f"Delete the dealer {name}?", err=True):
+            raise InvalidInput("nothing was deleted")
+        dealers.delete(number)
+    errors.print(f"{escape(name)} is deleted; its catalog and log stay.")
+
+
+@config.command()
+def test(name: Name, as_json: AsJson = False) -> None:  # noqa: PT028 - a command, not a test
+    """Ask the platform for a token, then for the listing; exit 1 where one does not work."""
+    with _installation() as installation:
+        trial = installation.dealers.test(name)
+    if as_json:
+        _print_json({"ok": trial.ok, "failed": trial.failed, "message": trial.message})
+    else:
+        Console(soft_wrap=True).print(escape(trial.message), style="green" if trial.ok else "red")
+    sys.exit(0 if trial.ok else 1)
+
+
+@token.command("create")
+def create_token(
+    name: Annotated[str, typer.Option(help="Whose token it is, as logs show it.")],
+    role: Annotated[str, typer.Option(help="reader or operator.")] = "reader",
+    as_json: AsJson = False,
+) -> None:
+    """Make a token. It is shown once; its hash goes into HAIER_API_TOKENS."""
+    from haier_pipeline.web.auth import new_token
+
+    secret, entry = new_token(name, role)
+    if as_json:
+        _print_json({"token": secret, "entry": entry})
+        return
+    print(secret)  # noqa: T201
+    errors.print("This token is not shown again. Add to HAIER_API_TOKENS:")
+    errors.print(entry)
+
+
+def api(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8300,
+) -> None:
+    """Run REST and the admin pages alone, until Ctrl-C."""
+    import uvicorn
+
+    from haier_pipeline.orchestration.launch import ProcessLauncher, dagster_problem
+    from haier_pipeline.web.app import build_app
+
+    with _installation() as installation:
+        if not installation.settings.api_tokens:
+            errors.print(
+                "HAIER_API_TOKENS is not set, so nobody is let in; make a token with: "
+                "haier token create --name me --role operator"
+            )
+        # Migrations and the first connection before the first request, not in it.
+        _ = installation.engine
+        app = build_app(
+            installation,
+            launch=ProcessLauncher(
+                installation.settings.home / "syncs", lambda: installation.engine
+            ),
+            dagster_problem=lambda: dagster_problem(installation.engine),
+        )
+        uvicorn.run(app, host=host, port=port, access_log=False, server_header=False)
+
+
+def _values(**given: Any) -> dict[str, Any]:
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _secrets(path: Path | None, *, from_env: bool, prompt: bool) -> dict[str, str]:
+    if path is not None and from_env:
+        raise InvalidInput("give --secrets-file or --secrets-from-env, not both")
+    if path is not None:
+        return _read_secrets(path)
+    if from_env:
+        secret = ("client_secret", "password", "seller_password", "customer_password")
+        return {
+            key: os.environ[variable]
+            for variable, key in DEALER_VARIABLES.items()
+            if key in secret and os.environ.get(variable)
+        }
+    if not prompt:
+        return {}
+    if not sys.stdin.isatty():
+        raise InvalidInput(
+            "secrets are asked for on a terminal; here give --secrets-file or --secrets-from-env"
+        )
+    return {
+        key: typer.prompt(question, hide_input=True, err=True)
+        for key, question in SECRET_QUESTIONS.items()
+    }
+
+
+def _read_secrets(path: Path) -> dict[str, str]:
+    known = {*SECRET_QUESTIONS, "customer_password"}
+    try:
+        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInput(f"{path} cannot be read") from None
+    secrets: dict[str, str] = {}
+    for place, line in enumerate(text.splitlines(), start=1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        key, separator, value = line.partition("=")
+        # The line is not repeated: it may be a secret without its key.
+        if not separator or key.strip() not in known:
+            raise InvalidInput(f"{path}, line {place}: write key=value; keys: {sorted(known)}")
+        secrets[key.strip()] = value.strip()
+    return secrets
+
+
+def _as_json(dealer: "Dealer") -> dict[str, Any]:
+    return {
+        "id": dealer.id,
+        "name": dealer.name,
+        "source": dealer.source,
+        "is_active": dealer.is_active,
+        "is_shadowed": dealer.is_shadowed,
+        "config": dict(dealer.config),
+        "secrets": dict(dealer.secrets),
+    }
+
+
+def _print_dealer(dealer: "Dealer", as_json: bool) -> None:
+    if as_json:
+        _print_json(_as_json(dealer))
+        return
+    table = Table(title=escape(dealer.name), title_justify="left", show_header=False)
+    table.add_row("id", str(dealer.id))
+    table.add_row("source", dealer.source)
+    table.add_row("active", "yes" if dealer.is_active else "no")
+    for key, value in dealer.config.items():
+        shown = ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
+        table.add_row(key, escape(shown))
+    for key, is_set in dealer.secrets.items():
+        table.add_row(key, "set" if is_set else "not set")
+    Console().print(table)
+
+
+def _print_json(value: Mapping[str, Any]) -> None:
+    print(json.dumps(value, ensure_ascii=False, default=str))  # noqa: T201

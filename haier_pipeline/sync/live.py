@@ -1,0 +1,186 @@
+"""Live queries: what the platform says now, for a caller who waits.
+
+Nothing is stored but a ``manual`` row of the log. What an answer looks like on the wire of REST is
+decided there.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as WaitTimeoutError
+from typing import Any, Final, TypeVar
+
+from pydantic import BaseModel
+from sqlalchemy import Engine
+
+from haier_pipeline.catalog import log
+from haier_pipeline.catalog.log import ManualQuery
+from haier_pipeline.catalog.pace import SharedLedger
+from haier_pipeline.errors import DeadlinePassed, HaierError
+from haier_pipeline.platform.answers import (
+    Answer,
+    LogisticsRecord,
+    PayerBalance,
+    PriceQuote,
+    ProductListing,
+    Warehouse,
+)
+from haier_pipeline.platform.client import HaierClient, batches
+from haier_pipeline.platform.config import DealerConfig
+from haier_pipeline.sync.dealers import Dealers
+from haier_pipeline.sync.run import today
+
+T = TypeVar("T", bound=BaseModel)
+
+#: Calls that are under way at a time, for all callers and dealers together.
+WORKERS: Final = 32
+#: An answer that takes longer is of no use to somebody who waits.
+ATTEMPT_SECONDS: Final = 10.0
+
+
+class LiveQueries:
+    """Asks the platform for whoever waits. Safe for threads; close it.
+
+    A dealer's client, with its token and its connections, lives as long as its configuration stays
+    as it is; its pace is shared with the dealer's syncs. Every query leaves one ``manual`` row.
+
+    Every method waits at most ``seconds``.
+
+    Raises:
+        InvalidConfig: the dealer's configuration cannot be used.
+        DeadlinePassed: there was no answer in time.
+        PlatformError: the platform refused, or could not be reached.
+    """
+
+    def __init__(self, engine: Engine, dealers: Dealers) -> None:
+        self._engine = engine
+        self._dealers = dealers
+        self._lock = threading.Lock()
+        self._clients: dict[str, tuple[DealerConfig, HaierClient]] = {}
+        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="live")
+
+    def close(self) -> None:
+        """End the calls in flight."""
+        with self._lock:
+            for _, client in self._clients.values():
+                client.close()
+            self._clients.clear()
+        self._workers.shutdown(wait=True, cancel_futures=True)
+
+    def products(
+        self, dealer: str, codes: Sequence[str], *, seconds: float, caller: str
+    ) -> Answer[ProductListing]:
+        """What may be bought of these products."""
+        return self._ask(
+            dealer,
+            "listing",
+            ", ".join(codes),
+            lambda client: client.list_products(codes),
+            seconds,
+            caller,
+        )
+
+    def prices(
+        self, dealer: str, codes: Sequence[str], *, seconds: float, caller: str
+    ) -> Answer[PriceQuote]:
+        """The prices of these products."""
+
+        def ask(client: HaierClient) -> Answer[PriceQuote]:
+            answer: Answer[PriceQuote] = Answer()
+            for batch in batches(codes):
+                answer += client.quote_prices(batch)
+            return answer
+
+        return self._ask(dealer, "prices", ", ".join(codes), ask, seconds, caller)
+
+    def stock(
+        self, dealer: str, code: str, county: str, *, seconds: float, caller: str
+    ) -> Answer[Warehouse]:
+        """The warehouses that have a product for a county."""
+        return self._ask(
+            dealer,
+            "stock",
+            f"{code} in {county}",
+            lambda client: client.get_stock(code, county),
+            seconds,
+            caller,
+        )
+
+    def balances(self, dealer: str, *, seconds: float, caller: str) -> Answer[PayerBalance]:
+        """The dealer's payer accounts."""
+        return self._ask(
+            dealer, "balance", "", lambda client: client.get_balances(), seconds, caller
+        )
+
+    def logistics(
+        self, dealer: str, order: str, *, seconds: float, caller: str
+    ) -> Answer[LogisticsRecord]:
+        """Where an order is."""
+        return self._ask(
+            dealer, "logistics", order, lambda client: client.get_logistics(order), seconds, caller
+        )
+
+    def _ask(
+        self,
+        dealer: str,
+        endpoint: str,
+        asked: str,
+        call: Callable[[HaierClient], Answer[T]],
+        seconds: float,
+        caller: str,
+    ) -> Answer[T]:
+        began = time.monotonic()
+        query = ManualQuery(dealer=dealer, sync_date=today(), endpoint=endpoint, caller=caller)
+        about = f"{endpoint}{' of ' if asked else ''}{asked}"
+        try:
+            client = self._client(dealer)
+            future: Future[Answer[T]] = self._workers.submit(call, client)
+            try:
+                answer = future.result(max(0.0, seconds - (time.monotonic() - began)))
+            except WaitTimeoutError:
+                # One that has not begun never will; one that has ends by its own deadlines.
+                future.cancel()
+                raise DeadlinePassed(
+                    f"The {endpoint} call had no answer within the caller's {seconds:.1f} s.",
+                    endpoint=endpoint,
+                ) from None
+        except HaierError as error:
+            self._note(query, began, f"{about}: {error}", failed=1)
+            raise
+        self._note(
+            query,
+            began,
+            f"{about}: {len(answer.records)} records",
+            success=len(answer.records),
+            failed=len(answer.rejected),
+        )
+        return answer
+
+    def _client(self, dealer: str) -> HaierClient:
+        config = self._dealers.config(dealer)
+        with self._lock:
+            known = self._clients.get(dealer)
+            if known is None or known[0] != config:
+                # The one it replaces is left to the calls that are under way on it.
+                client = HaierClient(
+                    config,
+                    ledger=SharedLedger(self._engine, dealer),
+                    workers=WORKERS,
+                    attempt_seconds=ATTEMPT_SECONDS,
+                )
+                self._clients[dealer] = known = (config, client)
+            return known[1]
+
+    def _note(
+        self, query: ManualQuery, began: float, message: str, *, success: int = 0, failed: int = 0
+    ) -> None:
+        seconds = time.monotonic() - began
+        log.record_query(self._engine, query, seconds, message, success=success, failed=failed)
+
+
+def missing_codes(codes: Sequence[str], answer: Answer[Any]) -> list[str]:
+    """The codes asked for which the platform said nothing about (row 15)."""
+    answered = {record.value.product_code for record in answer.records}
+    answered |= {rejected.code for rejected in answer.rejected}
+    return [code for batch in batches(codes) for code in batch if code not in answered]

@@ -1,0 +1,117 @@
+"""Syncs that somebody orders: accepted at once, once for each idempotency key, started elsewhere.
+
+How a sync is started is the caller's matter; it is handed over with the run's id, under which the
+log knows the sync from the moment it is accepted.
+"""
+
+import hashlib
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import Connection, Engine, delete, func, select
+from sqlalchemy.dialects.postgresql import insert
+
+from haier_pipeline.catalog import log
+from haier_pipeline.catalog.database import transaction
+from haier_pipeline.catalog.log import Attempt
+from haier_pipeline.catalog.tables import idempotency_key
+from haier_pipeline.errors import Conflict, HaierError
+from haier_pipeline.sync.dealers import Dealers
+from haier_pipeline.sync.run import today
+
+#: How long a key is remembered.
+KEY_LIFE: Final = timedelta(days=1)
+_FIRST_ASSET: Final = "product_listings"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A sync of today: whose and of what; without codes of every product and county.
+
+    ``run_id`` is given at acceptance.
+    """
+
+    dealer: str
+    product_codes: tuple[str, ...] = ()
+    county_codes: tuple[str, ...] = ()
+    prices: bool = True
+    stock: bool = True
+    accept_shrink: bool = False
+    run_id: str = ""
+
+
+def place(
+    engine: Engine,
+    dealers: Dealers,
+    order: Order,
+    launch: Callable[[Order], None],
+    *,
+    caller: str,
+    key: str | None = None,
+) -> tuple[Order, bool]:
+    """Accept the order, write its ``pending`` row, and launch it; returns it with its run id.
+
+    A ``key`` that the caller has used before launches nothing: the order of then is returned, and
+    True (fault matrix, row 55).
+
+    Raises:
+        InvalidConfig: the dealer's configuration cannot be used; nothing was accepted.
+        Conflict: the key was used for another order.
+    """
+    dealers.config(order.dealer)
+    accepted = replace(order, run_id=str(uuid.uuid4()))
+    request = hashlib.sha256(json.dumps(asdict(order), sort_keys=True).encode()).hexdigest()
+
+    def work(connection: Connection) -> str:
+        if key is not None:
+            earlier = _claim(connection, caller, key, request, accepted.run_id)
+            if earlier is not None:
+                return earlier
+        log.accept(
+            connection,
+            Attempt(
+                sync_type="products",
+                asset_key=_FIRST_ASSET,
+                dealer=order.dealer,
+                sync_date=today(),
+                run_id=accepted.run_id,
+                root_run_id=accepted.run_id,
+            ),
+        )
+        return accepted.run_id
+
+    run_id = transaction(engine, work)
+    if run_id != accepted.run_id:
+        return replace(order, run_id=run_id), True
+    try:
+        launch(accepted)
+    except HaierError as error:
+        log.give_up(engine, run_id, f"the sync could not be started: {error}")
+        raise
+    return accepted, False
+
+
+def _claim(connection: Connection, caller: str, key: str, request: str, run_id: str) -> str | None:
+    """Take the key for this run; the run that took it before, if one did."""
+    table = idempotency_key
+    connection.execute(delete(table).where(table.c.created_at < func.now() - KEY_LIFE))
+    taken = connection.scalar(
+        insert(table)
+        .values(caller=caller, key=key, request_hash=request, run_id=run_id)
+        .on_conflict_do_nothing()
+        .returning(table.c.run_id)
+    )
+    if taken is not None:
+        return None
+    earlier = connection.execute(
+        select(table.c.request_hash, table.c.run_id).where(
+            table.c.caller == caller, table.c.key == key
+        )
+    ).one()
+    if earlier.request_hash != request:
+        raise Conflict("this Idempotency-Key was used for another order; take a new one")
+    return str(earlier.run_id)

@@ -1,0 +1,177 @@
+"""The admin pages put together: login, the other modules' routes, errors as pages.
+
+Only what concerns all pages belongs here.
+"""
+
+import logging
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from fastapi import APIRouter, Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+
+from haier_pipeline.errors import HaierError
+from haier_pipeline.web.admin import dealers, pages
+from haier_pipeline.web.admin.rendering import render
+from haier_pipeline.web.admin.sessions import (
+    CheckedForm,
+    LoginForm,
+    LoginWanted,
+    Session,
+    Sessions,
+    keep_login_secret,
+    log_in,
+    log_out,
+    login_secret,
+    remember,
+    session_of,
+)
+from haier_pipeline.web.guard import OWN_LOGIN
+from haier_pipeline.web.problems import WebError, of_error
+from haier_pipeline.web.services import Services
+
+logger = logging.getLogger(__name__)
+
+_STATIC: Final = Path(__file__).parent / "static"
+_FILES: Final = {"admin.css": "text/css", "icon.svg": "image/svg+xml"}
+
+# Open to everybody: what nobody needs a session for.
+_door = APIRouter()
+
+
+def mount_admin(app: FastAPI) -> None:
+    """Put the admin pages on the app that ``build_app`` makes, where its guard lets them be."""
+    app.mount(OWN_LOGIN, build_admin(app.state.services))
+
+
+def build_admin(services: Services, sessions: Sessions | None = None) -> FastAPI:
+    """The pages as an app of their own."""
+    admin = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    admin.state.services = services
+    admin.state.sessions = sessions or Sessions()
+    _add_handlers(admin)
+    admin.include_router(_door)
+    # Closed by default: what stands in these routers wants a session.
+    for router in (pages.router, dealers.router):
+        admin.include_router(router, dependencies=[Depends(session_of)])
+    return admin
+
+
+@_door.get("/static/{name}")
+def static(name: str) -> Response:
+    """The style sheet and the icon."""
+    if name not in _FILES:
+        return Response(status_code=404)
+    return FileResponse(
+        _STATIC / name,
+        media_type=_FILES[name],
+        headers={"Cache-Control": "public, max-age=3600"},
+    )
+
+
+@_door.get("/login")
+def show_login(request: Request) -> HTMLResponse:
+    """The form; its secret ties it to this browser."""
+    return _login_page(request)
+
+
+@_door.post("/login")
+def login(request: Request, form: LoginForm) -> Response:
+    """Begin a session and go where the visitor wanted to."""
+    token = form.get("token", "")
+    number = log_in(request, token if isinstance(token, str) else "")
+    if number is None:
+        return _login_page(request, wrong=True)
+    response = RedirectResponse(_inside(request), status_code=303)
+    remember(request, response, number)
+    return response
+
+
+@_door.post("/logout")
+def logout(request: Request, _: CheckedForm) -> Response:
+    """End the session."""
+    response = RedirectResponse(request.scope["root_path"] + "/login", status_code=303)
+    log_out(request, response)
+    return response
+
+
+def _login_page(request: Request, *, wrong: bool = False) -> HTMLResponse:
+    secret = login_secret(request)
+    response = render(
+        request,
+        "login.html",
+        session=None,
+        status=401 if wrong else 200,
+        wrong=wrong,
+        secret=secret,
+        has_tokens=len(request.app.state.services.tokens) > 0,
+    )
+    keep_login_secret(request, response, secret)
+    return response
+
+
+def _inside(request: Request) -> str:
+    """Where to go after the login: a page of ours, never another site's."""
+    root = str(request.scope["root_path"])
+    wanted = request.query_params.get("next", "")
+    parts = urlsplit(wanted)
+    is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\"))
+    if not is_ours or parts.netloc or any(ord(sign) < 0x20 for sign in wanted):
+        return root + "/"
+    return root + wanted
+
+
+def _add_handlers(admin: FastAPI) -> None:
+    @admin.exception_handler(LoginWanted)
+    async def wanted(request: Request, error: LoginWanted) -> Response:
+        del error
+        root = request.scope["root_path"]
+        path = request.url.path.removeprefix(root)
+        if request.method not in ("GET", "HEAD") or path == "/":
+            return RedirectResponse(f"{root}/login", status_code=303)
+        back = f"{path}?{request.url.query}" if request.url.query else path
+        return RedirectResponse(f"{root}/login?next={quote(back)}", status_code=303)
+
+    @admin.exception_handler(HaierError)
+    async def ours(request: Request, error: HaierError) -> Response:
+        status = of_error(error).status_code
+        if status >= 500:
+            logger.warning("%s: %s", type(error).__name__, error)
+        return _error_page(request, status, str(error))
+
+    @admin.exception_handler(WebError)
+    async def of_route(request: Request, error: WebError) -> Response:
+        return _error_page(request, error.status, error.detail, dict(error.headers or {}))
+
+    @admin.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        # Only the numbers in addresses are read by the framework.
+        del error
+        return _error_page(request, 404, "there is nothing here")
+
+    @admin.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        return _error_page(request, error.status_code, str(error.detail))
+
+    @admin.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> Response:
+        del error
+        return _error_page(request, 500, "an unexpected error; the server's log has more")
+
+
+def _error_page(
+    request: Request, status: int, detail: str, headers: dict[str, str] | None = None
+) -> HTMLResponse:
+    session: Session | None
+    try:
+        session = session_of(request)
+    except LoginWanted:
+        session = None
+    response = render(
+        request, "error.html", session=session, status=status, code=status, detail=detail
+    )
+    response.headers.update(headers or {})
+    return response

@@ -1,0 +1,370 @@
+"""What REST takes and answers, as the OpenAPI description shows it.
+
+Shapes, limits and examples only. A value that is a secret can be written and never read.
+"""
+
+from datetime import date, datetime
+from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+
+from haier_pipeline.platform.config import MAX_NAME_LENGTH, MAX_RATE_LIMIT
+
+T = TypeVar("T")
+
+MOST_ROWS: Final = 200
+MOST_CODES: Final = 100
+
+#: Text that a database column can hold and a log line can show.
+PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$"
+CODE: Final = r"^[^\x00-\x1f\x7f,]{1,100}$"
+COUNTY: Final = r"^[0-9]{6}$"
+
+Amount = Annotated[str, Field(description="CNY, an exact decimal", examples=["2999.00"])]
+Code = Annotated[str, StringConstraints(pattern=CODE, strip_whitespace=True)]
+County = Annotated[str, StringConstraints(pattern=COUNTY)]
+SyncType = Literal["products", "prices", "stock", "order", "logistics", "manual", "balance"]
+Status = Literal["pending", "processing", "success", "failed", "partial"]
+
+
+class _Answer(BaseModel):
+    """Something that is only answered."""
+
+    model_config = ConfigDict(from_attributes=True)
+
+
+class _Body(BaseModel):
+    """Something that is sent: a field nobody knows is an error (fault matrix, row 52)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Answer(_Answer, Generic[T]):
+    """One thing."""
+
+    success: Literal[True] = True
+    data: T
+
+
+class Page(_Answer, Generic[T]):
+    """A page of a list; ``next`` is null on the last one."""
+
+    success: Literal[True] = True
+    data: list[T]
+    next: int | None = Field(None, description="Send it to get the next page.")
+
+
+# --------------------------------------------------------------------------------- live queries
+
+
+class Unreadable(_Answer):
+    """A record of the platform that could not be read."""
+
+    code: str | None
+    field: str | None
+    reason: str
+
+
+class LiveAnswer(_Answer, Generic[T]):
+    """What the platform says now.
+
+    ``missing``: codes that it said nothing about; ``rejected``: records that cannot be read.
+    """
+
+    success: Literal[True] = True
+    data: T
+    missing: list[str] = []
+    rejected: list[Unreadable] = []
+
+
+class LiveProduct(_Answer):
+    """Whether a product may be bought."""
+
+    product_code: str = Field(examples=["GA0SZC00U"])
+    product_model: str | None = Field(examples=["EC6001-HT3"])
+    product_group: str | None = Field(examples=["电热水器"])
+    brand: str | None = Field(examples=["海尔"])
+    product_image_url: str | None
+    product_page_urls: list[str]
+    is_sales: Literal["0", "1"] = Field(description="1: may be bought")
+    no_sales_reason: str | None
+
+
+class LivePrice(_Answer):
+    """Haier's prices of a product; one that is not in force is null."""
+
+    product_code: str = Field(examples=["GA0SZC00U"])
+    supply_price: Amount | None
+    invoice_price: Amount | None
+    market_price: Amount | None
+    stock_rebate: Amount = Field(description="Direct discount, a fraction", examples=["0.03"])
+    rebate_kind: str | None = Field(examples=["COM"])
+    rebate_money: Amount
+    reason: str | None = Field(description="Why there is no price", examples=["价格未生效"])
+
+
+class LiveWarehouse(_Answer):
+    """How many stand in one warehouse."""
+
+    sec_code: str
+    stock: int
+    warehouse_grade: str | None = Field(description="0: own level, 1: upper level")
+    cut_time: str | None
+    expected_delivery_at: str | None
+    delivery_hours: str | None = Field(examples=["24"])
+    is_transfer: bool | None
+
+
+class LiveStock(_Answer):
+    """The stock of a product for a county: the sum over its warehouses, and each of them."""
+
+    product_code: str
+    county_code: str
+    stock: int
+    warehouses: list[LiveWarehouse]
+
+
+class LiveBalance(_Answer):
+    """One payer account; it may be overdrawn."""
+
+    payer_account_code: str
+    payer_account_name: str | None
+    sale_group_code: str | None
+    sale_group_name: str | None
+    balance: Amount
+
+
+class LiveLogistics(_Answer):
+    """Where an order is: the platform's own records, from its three lists."""
+
+    order_code: str
+    central: list[Any] = Field(description="Central warehouse")
+    own: list[Any] = Field(description="Own delivery")
+    third_party: list[Any] = Field(description="Third-party courier")
+
+
+# ------------------------------------------------------------------------------- catalog and log
+
+
+class CatalogProduct(_Answer):
+    """A row of the table ``product``; ``brand`` is its brand's name."""
+
+    product_code: str = Field(examples=["GA0SZC00U"])
+    name: str
+    product_model: str | None
+    product_group: str | None
+    brand: str | None
+    price: Amount | None = Field(description="The shop's own selling price")
+    supply_price: Amount | None
+    invoice_price: Amount | None
+    market_price: Amount | None
+    stock_rebate: Amount | None
+    rebate_money: Amount | None
+    product_image_url: str | None
+    product_page_urls: list[str]
+    is_sales: Literal["0", "1"]
+    no_sales_reason: str | None
+    stock: int | None
+    warehouse_code: str | None
+    warehouse_grade: str | None
+    source: str
+    is_active: bool
+    sync_date: date
+    created_at: datetime
+    updated_at: datetime
+    last_sync_at: datetime
+
+
+class CatalogPage(_Answer):
+    """A page of products by product code; ``next`` is null on the last one."""
+
+    success: Literal[True] = True
+    data: list[CatalogProduct]
+    next: str | None = Field(description="Send it as `after` to get the next page.")
+
+
+class CheckResult(_Answer):
+    """How an asset check ended."""
+
+    name: str
+    passed: bool
+    severity: str
+    description: str
+    metadata: dict[str, Any] = {}
+
+
+class LogEntry(_Answer):
+    """A row of the sync log: one attempt to materialize one asset, or one live query."""
+
+    id: int
+    sync_type: SyncType
+    sync_type_label: str = Field(examples=["商品"])
+    status: Status
+    status_label: str = Field(examples=["部分成功"])
+    message: str
+    total_count: int
+    success_count: int
+    failed_count: int
+    dealer: str
+    sync_date: date | None
+    run_id: str | None
+    attempt: int
+    asset_key: str | None
+    created_at: datetime
+    started_at: datetime | None
+    completed_at: datetime | None
+    duration: float | None = Field(description="Seconds; null until the end")
+    metadata: dict[str, Any]
+    checks: list[Any]
+
+
+# ------------------------------------------------------------------------------------- dealers
+
+Secret = Annotated[
+    SecretStr | None,
+    Field(json_schema_extra={"writeOnly": True}, max_length=500),
+]
+_ConfigText = Annotated[str | None, Field(max_length=500)]
+
+
+class ConfigValues(_Body):
+    """The keys of a dealer's configuration; one left out or null has its default.
+
+    Required are `client_id`, `client_secret`, `customer_code`, `send_to_code`, `password` and
+    `seller_password`. `base_url` and `token_url` lead to Haier's hosts or to hosts that the
+    operator of this installation allows.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "client_id": "dealer-client",
+                    "client_secret": "…",
+                    "token_url": "https://openplat-bj-aliyun.haier.net/oauth2/auth",
+                    "base_url": "https://openplat-bj-aliyun.haier.net",
+                    "customer_code": "88012345",
+                    "send_to_code": "88012345",
+                    "password": "…",
+                    "seller_password": "…",
+                    "county_codes": ["110101"],
+                }
+            ]
+        }
+    )
+
+    client_id: _ConfigText = None
+    client_secret: Secret = None
+    token_url: _ConfigText = None
+    base_url: _ConfigText = None
+    customer_code: _ConfigText = None
+    send_to_code: _ConfigText = None
+    supplier_code: _ConfigText = None
+    password: Secret = None
+    seller_password: Secret = None
+    county_codes: list[County] | None = Field(None, max_length=1_000)
+    customer_password: Secret = None
+    rate_limit: int | None = Field(None, ge=1, le=MAX_RATE_LIMIT, strict=True)
+
+    def given(self) -> dict[str, Any]:
+        """The keys that were sent, secrets in the clear."""
+        values = {name: getattr(self, name) for name in self.model_fields_set}
+        return {
+            name: value.get_secret_value() if isinstance(value, SecretStr) else value
+            for name, value in values.items()
+        }
+
+
+class NewDealer(_Body):
+    """A dealer to be stored."""
+
+    name: str = Field(min_length=1, max_length=MAX_NAME_LENGTH, examples=["beijing"])
+    config: ConfigValues
+    is_active: bool = Field(True, strict=True)
+
+
+class ReplacedDealer(_Body):
+    """A whole configuration in place of the stored one, secrets included."""
+
+    config: ConfigValues
+    is_active: bool = Field(True, strict=True)
+
+
+class ChangedDealer(_Body):
+    """What changes; what is left out stays. A null takes a key back to its default.
+
+    A `base_url` or `token_url` on another host wants all secrets again.
+    """
+
+    config: ConfigValues | None = None
+    is_active: bool | None = Field(None, strict=True)
+
+
+class ShownConfig(_Answer):
+    """The keys that are no secret, with their defaults."""
+
+    client_id: str | None
+    token_url: str | None
+    base_url: str | None
+    customer_code: str | None
+    send_to_code: str | None
+    supplier_code: str | None
+    county_codes: list[str]
+    rate_limit: int | None
+
+
+class ShownSecrets(_Answer):
+    """Which secrets are set. Their values are never shown."""
+
+    client_secret: bool
+    password: bool
+    seller_password: bool
+    customer_password: bool
+
+
+class ShownDealer(_Answer):
+    """A dealer."""
+
+    id: int = Field(description="0: the dealer of the environment's variables, which is read-only")
+    name: str
+    source: Literal["stored", "environment"]
+    is_active: bool
+    is_shadowed: bool = Field(description="The variables of the environment win over this one.")
+    config: ShownConfig
+    secrets: ShownSecrets
+    created_at: datetime | None
+    updated_at: datetime | None
+
+
+class TestResult(_Answer):
+    """What came of a test of the connection."""
+
+    ok: bool
+    failed: Literal["token", "listing"] | None = Field(description="The call that did not work")
+    message: str = Field(
+        examples=["Token and listing work: 2016 products, 1731 procurable."],
+    )
+
+
+# --------------------------------------------------------------------------------------- syncs
+
+
+class SyncOrder(_Body):
+    """What to sync; without codes every product and county of the dealer."""
+
+    dealer: str | None = Field(None, max_length=MAX_NAME_LENGTH, pattern=PRINTABLE)
+    product_codes: list[Code] = Field([], max_length=MOST_ROWS)
+    county_codes: list[County] = Field([], max_length=MOST_ROWS)
+    prices: bool = Field(True, strict=True)
+    stock: bool = Field(True, strict=True)
+    accept_shrink: bool = Field(
+        False, strict=True, description="Let a much shorter listing pass this once."
+    )
+
+
+class AcceptedSync(_Answer):
+    """A sync that was accepted; its rows of the log have this run id."""
+
+    run_id: str
+    dealer: str
+    status: Literal["pending"] = "pending"
