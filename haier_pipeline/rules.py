@@ -6,7 +6,7 @@ elsewhere. All frames hold Python objects (``Decimal``, ``None``), never floats.
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -52,6 +52,12 @@ BRAND_LENGTH = 200
 
 _CENT = Decimal("0.01")
 
+# How old what a shop reads may be.
+SYNC_AGE = timedelta(hours=26)
+STOCK_AGE = timedelta(hours=2)
+# The hours of the day in which stock is fetched, two hours after the first until the last.
+STOCK_HOURS = (9, 23)
+
 
 def frame(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> pd.DataFrame:
     """A frame of Python objects, also when it is empty: ``None`` stays ``None``."""
@@ -62,17 +68,14 @@ def price_products(listing: pd.DataFrame, quotes: pd.DataFrame) -> pd.DataFrame:
     """Put the prices beside the products: one row for each product of the listing.
 
     Columns are those of the listing, the five price columns and ``no_price_reason``. A product
-    without a quote, or whose quote names no supply price, has ``None`` in all five: its rebates
-    mean nothing without a price they lower.
+    without a quote has ``None`` in all five. One whose quote names no supply price has ``None`` for
+    its discount and rebate too: they mean nothing without a price that they lower.
     """
-    in_force = quotes[quotes["supply_price"].notna() | quotes["market_price"].notna()]
-    priced = listing.merge(
-        in_force[["product_code", *PRICE_COLUMNS]], on="product_code", how="left"
-    ).merge(
-        quotes[["product_code", "reason"]].rename(columns={"reason": "no_price_reason"}),
-        on="product_code",
-        how="left",
+    columns = ["product_code", *PRICE_COLUMNS, "reason"]
+    priced = listing.merge(quotes[columns], on="product_code", how="left").rename(
+        columns={"reason": "no_price_reason"}
     )
+    priced.loc[priced["supply_price"].isna(), ["stock_rebate", "rebate_money"]] = None
     for column in PRICE_COLUMNS:
         priced[column] = _each(priced[column], _cents)
     priced["no_price_reason"] = _each(priced["no_price_reason"], lambda reason: reason)
@@ -242,3 +245,35 @@ def _each(values: "pd.Series[Any]", change: Callable[[Any], Any]) -> "pd.Series[
     changed = [None if missing else change(value)
                for value, missing in zip(values, values.isna(), strict=True)]  # fmt: skip
     return pd.Series(changed, index=values.index, dtype=object)
+
+
+def stale(
+    now: datetime,
+    synced_at: datetime | None,
+    stocked_at: datetime | None,
+    first_seen_at: datetime | None,
+) -> list[str]:
+    """What of a dealer's catalog is older than it may be, in words; empty where all is fresh.
+
+    Products and prices may be a day old and two hours for the sync itself, stock two hours; at
+    night no stock is fetched, so its age counts from 9 to 23 o'clock in Shanghai only. A dealer
+    that has just begun (``first_seen_at``, its oldest log row) is given the time to.
+    """
+    begun = first_seen_at is not None and now - first_seen_at > STOCK_AGE
+    said = []
+    if synced_at is None:
+        if begun:
+            said.append("products and prices were not synced within a week")
+    elif now - synced_at > SYNC_AGE:
+        said.append(f"products and prices are of {_moment(synced_at)}")
+    if STOCK_HOURS[0] <= now.astimezone(SHANGHAI).hour < STOCK_HOURS[1]:
+        if stocked_at is None:
+            if begun:
+                said.append("stock was not synced within a week")
+        elif now - stocked_at > STOCK_AGE:
+            said.append(f"stock is of {_moment(stocked_at)}")
+    return said
+
+
+def _moment(time: datetime) -> str:
+    return f"{time.astimezone(SHANGHAI):%Y-%m-%d %H:%M}"

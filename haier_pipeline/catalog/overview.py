@@ -78,8 +78,11 @@ CROSS JOIN LATERAL (
 
 _DAYS = f"""
 WITH ended AS (
-    SELECT dealer, run_id, status, started_at, completed_at, metadata, sync_type,
-        (completed_at AT TIME ZONE 'Asia/Shanghai')::date AS day
+    SELECT dealer, run_id, status, started_at, completed_at,
+        (completed_at AT TIME ZONE 'Asia/Shanghai')::date AS day,
+        -- A live query is one call, or hardly more.
+        coalesce((metadata->>'calls')::bigint, (sync_type = 'manual')::int) AS calls,
+        coalesce((metadata->>'refused_calls')::bigint, 0) AS refused_calls
     FROM haier_sync_log
     WHERE completed_at >= CAST(:first AS timestamp) AT TIME ZONE 'Asia/Shanghai'
 ), runs AS (
@@ -95,10 +98,7 @@ WITH ended AS (
         sum(seconds) AS seconds, max(seconds) AS longest
     FROM runs GROUP BY dealer, day
 ), calls AS (
-    -- A live query is one call, or hardly more.
-    SELECT dealer, day,
-        sum(coalesce((metadata->>'calls')::bigint, (sync_type = 'manual')::int))::bigint AS calls,
-        sum(coalesce((metadata->>'refused_calls')::bigint, 0))::bigint AS refused_calls
+    SELECT dealer, day, sum(calls)::bigint AS calls, sum(refused_calls)::bigint AS refused_calls
     FROM ended GROUP BY dealer, day
 )
 SELECT dealer, day, coalesce(success, 0) AS success, coalesce(partial, 0) AS partial,

@@ -10,9 +10,8 @@ from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Engine, bindparam, delete, func, select, text, update
-from sqlalchemy.dialects.postgresql import ARRAY, insert
-from sqlalchemy.types import Text
+from sqlalchemy import Connection, Engine, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog.database import dump_json, transaction, translated
 from haier_pipeline.catalog.tables import RAW_TABLES, raw_partition, rejected_record
@@ -252,25 +251,29 @@ def _upsert(
 ) -> None:
     table = RAW_TABLES[asset]
     key = _key_columns(asset)
-    # Whole columns as arrays: as fast as COPY at these sizes, and needs no temporary table.
+    columns = [*key, "payload"]
+    # One JSON text for all rows: as fast as COPY at these sizes, and needs no temporary table.
+    # Of an array psycopg would escape every quotation mark in Python.
     statement = text(
-        f"INSERT INTO {table.name} AS t (dealer, sync_date, root_run_id, {', '.join(key)}, payload)"
-        f" SELECT :dealer, :sync_date, :root_run_id, k.*"
-        f" FROM unnest({', '.join(f':{name}' for name in key)}, CAST(:payload AS jsonb[])) AS k"
+        f"INSERT INTO {table.name} AS t (dealer, sync_date, root_run_id, {', '.join(columns)})"
+        f" SELECT :dealer, :sync_date, :root_run_id, {', '.join(f'r.{name}' for name in columns)}"
+        f" FROM jsonb_to_recordset(CAST(:records AS jsonb))"
+        f" AS r({', '.join(f'{name} text' for name in key)}, payload jsonb)"
         f" ON CONFLICT (dealer, sync_date, {', '.join(key)}) DO UPDATE SET"
         " payload = excluded.payload, root_run_id = excluded.root_run_id,"
         " fetched_at = clock_timestamp()"
-    ).bindparams(*(bindparam(name, type_=ARRAY(Text)) for name in [*key, "payload"]))
+    )
     remaining = iter(records)
     while chunk := list(islice(remaining, CHUNK_ROWS)):
         # One statement may not meet a key twice; the last answer counts.
         last = {(record.product_code, record.county_code): record for record in chunk}
+        rows = [{name: getattr(record, name) for name in columns} for record in last.values()]
         values: Mapping[str, Any] = {
             "dealer": partition.dealer,
             "sync_date": partition.sync_date,
             "root_run_id": root_run_id,
-            "payload": [dump_json(record.payload) for record in last.values()],
-        } | {name: [getattr(record, name) for record in last.values()] for name in key}
+            "records": dump_json(rows),
+        }
         connection.execute(statement, values)
 
 

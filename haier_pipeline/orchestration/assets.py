@@ -78,17 +78,20 @@ def _result(asset: str, check: Check) -> dg.AssetCheckResult:
 
 def _metadata(outcome: Outcome) -> dict[str, Any]:
     metadata: dict[str, Any] = {
-        "status": outcome.result.status,
         "message": outcome.result.message,
+        "status": outcome.result.status,
+        "success_count": outcome.result.success,
+        "failed_count": outcome.result.failed,
     }
-    if not outcome.preview.empty:
-        metadata["preview"] = _table(outcome.preview.to_dict("records"))
     # What is empty is left out: an operator should see at a glance what there is to see.
     metadata |= {
         name: value for name, value in outcome.result.metadata.items() if value not in ([], {})
     }
     if "records" in metadata:
         metadata["dagster/partition_row_count"] = metadata["records"]
+    if not outcome.preview.empty:
+        # Last, or its rows would push the figures off the screen.
+        metadata["preview"] = _table(outcome.preview.to_dict("records"))
     return metadata
 
 
@@ -126,7 +129,8 @@ def check(asset: str, name: str, description: str, *, blocking: bool = False) ->
     group_name="platform",
     kinds={"api", "postgres"},
     owners=OWNERS,
-    description="What the platform says the dealer may buy today, one record for each product.",
+    description="What the platform says the dealer may buy, one record for each product. "
+    "Only today can be asked for.",
     check_specs=[
         check(
             "product_listings",
@@ -163,7 +167,8 @@ def product_listings(
     group_name="platform",
     kinds={"api", "postgres"},
     owners=OWNERS,
-    description="Haier's prices of the procurable products, 20 products a call.",
+    description="Haier's prices of the procurable products, 20 products a call. Only today can be "
+    "asked for.",
     check_specs=[
         check(
             "price_quotes",
@@ -182,7 +187,8 @@ def price_quotes(context: dg.AssetExecutionContext, haier: dg.ResourceParam[Haie
     group_name="platform",
     kinds={"api", "postgres"},
     owners=OWNERS,
-    description="Which warehouses hold how many, one call for each procurable product and county.",
+    description="Which warehouses hold how many, one call for each procurable product and county. "
+    "Only today can be asked for.",
     check_specs=[
         check(
             "stock_levels",

@@ -6,15 +6,17 @@ line all find the same database by the same variables, the embedded one included
 
 import atexit
 import os
+from functools import cache
+from pathlib import Path
 from typing import Any, Self
 
-import psycopg
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import make_url
+from sqlalchemy import Engine, create_engine, make_url, text
 
+from haier_pipeline.catalog.database import open_engine, translated
 from haier_pipeline.installation import Installation
-from haier_pipeline.settings import read_settings
+from haier_pipeline.settings import Settings, read_settings
 
 SCHEMA = "dagster"
 
@@ -29,10 +31,51 @@ class CatalogStorage(DagsterPostgresStorage):
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Self:
         del config_value
-        installation = Installation(read_settings(os.environ))
-        # Dagster never closes a storage; the embedded server stops when its last process ends.
-        atexit.register(installation.close)
-        return cls(storage_url(installation), inst_data=inst_data)
+        storage = cls(_url_of_the_environment(), inst_data=inst_data)
+        storage._keep_connections()
+        return storage
+
+    def _keep_connections(self) -> None:
+        """Let the three storages share a pool.
+
+        dagster-postgres connects anew for every statement but in its webserver: more than 200
+        times in a sync, which is half a second here and several over TLS.
+        """
+        engine = _pool(self.postgres_url)
+        for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            # No setting leads there; the webserver's own way lets a restart through as an error.
+            storage._engine = engine  # noqa: SLF001
+
+
+def _url_of_the_environment() -> str:
+    settings = read_settings(os.environ)
+    return _url(settings.home, settings.database_url)
+
+
+@cache
+def _url(home: Path, database_url: str | None) -> str:
+    """Dagster's URL; the embedded server runs until this process ends.
+
+    Kept, since a code server opens an instance for many a tick, and Dagster never closes a storage.
+    """
+    installation = Installation(Settings(home, database_url))
+    atexit.register(installation.close)
+    return storage_url(installation)
+
+
+@cache
+def _pool(url: str) -> Engine:
+    """One pool for all instances of this process."""
+    engine = create_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=1,
+        max_overflow=20,
+        # A server that was restarted is met with a new connection, as without a pool.
+        pool_pre_ping=True,
+    )
+    atexit.register(engine.dispose)
+    return engine
 
 
 def storage_url(installation: Installation) -> str:
@@ -41,10 +84,11 @@ def storage_url(installation: Installation) -> str:
     dagster-postgres needs psycopg2: with psycopg 3 its notification of run events fails.
     """
     url = make_url(installation.database_url("psycopg2"))
-    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(plain, autocommit=True) as connection:
-        found = connection.execute("SELECT to_regnamespace(%s)", [SCHEMA]).fetchone()
-        if found == (None,):
-            connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+    engine = open_engine(installation.database_url())
+    with translated(engine), engine.begin() as connection:
+        exists = connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA})
+        if exists is None:
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+    engine.dispose()
     inside = url.update_query_dict({"options": f"-csearch_path={SCHEMA}"})
     return inside.render_as_string(hide_password=False)

@@ -1,0 +1,219 @@
+"""What is watched between the schedules: new dealers, incidents, stale data.
+
+Each decision is a pure function; the sensors are shells around them. The sensor that keeps the
+sync log complete is in ``mirror``.
+"""
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+
+from haier_pipeline.catalog import watch
+from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.orchestration.partitions import dealers as dealer_partitions
+from haier_pipeline.orchestration.schedules import PLANS, run_tags
+from haier_pipeline.orchestration.shared import Shared
+from haier_pipeline.sync import notices
+from haier_pipeline.sync.notices import FRESH, Incident
+from haier_pipeline.sync.run import today
+
+RUNNING = dg.DefaultSensorStatus.RUNNING
+REPEATED_AFTER = timedelta(hours=1)
+# A tick may not outlast Dagster's patience of a minute.
+MOST_NOTICES = 4
+
+
+def first_syncs(
+    active: Sequence[str], before: Collection[str] | None, synced: Collection[str]
+) -> list[str]:
+    """The dealers to sync at once: who was created or enabled since the last look.
+
+    ``before`` were active then; at the first look of all it is ``None``, and who never synced
+    counts as new.
+    """
+    return [dealer for dealer in active if dealer not in (synced if before is None else before)]
+
+
+def dealers_sensor(shared: Shared) -> dg.SensorDefinition:
+    """The sensor that gives a new dealer its partition and its first sync."""
+
+    @dg.sensor(
+        name="dealers",
+        job_name=PLANS[0].job,
+        minimum_interval_seconds=30,
+        default_status=RUNNING,
+        description="Gives a dealer that was created or enabled its partition and a sync at once.",
+    )
+    def dealers(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        active = shared.active_dealers()
+        before = json.loads(context.cursor) if context.cursor else None
+        if before is not None and sorted(before["active"]) == active:
+            return dg.SensorResult(skip_reason="no dealer is new", cursor=context.cursor)
+        known = shared.instance(context).get_dynamic_partitions(str(dealer_partitions.name))
+        new = first_syncs(
+            active,
+            None if before is None else before["active"],
+            watch.has_synced(shared.engine, active),
+        )
+        looks = 1 if before is None else before["looks"] + 1
+        partitions = [Partition(dealer, today()) for dealer in new]
+        added = [dealer for dealer in active if dealer not in known]
+        return dg.SensorResult(
+            run_requests=[
+                dg.RunRequest(
+                    run_key=f"first {partition.key} {looks}",
+                    partition_key=partition.key,
+                    tags=run_tags(PLANS[0], partition),
+                )
+                for partition in partitions
+            ],
+            dynamic_partitions_requests=[dealer_partitions.build_add_request(added)]
+            if added
+            else [],
+            cursor=json.dumps({"active": active, "looks": looks}),
+        )
+
+    return dealers
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A message to send; ``after`` is what is known to the receiver once it has arrived."""
+
+    text: str
+    after: Mapping[str, Incident]
+
+
+def next_notice(told: Mapping[str, Incident], now: Mapping[str, Incident]) -> Notice | None:
+    """The next message that the receiver lacks: one for each incident, then what is over."""
+    for key, incident in now.items():
+        if key not in told:
+            return Notice(notices.begun_text(incident), {**told, key: incident})
+    for key, incident in told.items():
+        if key not in now:
+            rest = {other: one for other, one in told.items() if other != key}
+            return Notice(notices.over_text(incident), rest)
+    return None
+
+
+def notices_sensor(shared: Shared) -> dg.SensorDefinition:
+    """The sensor that tells a robot of failures."""
+
+    @dg.sensor(
+        name="notices",
+        minimum_interval_seconds=60,
+        default_status=RUNNING,
+        description="Tells the robot of HAIER_WEBHOOK_URL once of each failure, each failed check "
+        "and each stale dealer, and once that it is over.",
+    )
+    def notices_(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+        url = shared.settings.webhook_url
+        if url is None:
+            return dg.SkipReason("HAIER_WEBHOOK_URL is not set: nobody is told")
+        stored = json.loads(context.cursor) if context.cursor else []
+        told = {one["key"]: Incident(**one) for one in stored}
+        now = notices.current(
+            shared.engine, datetime.now(UTC), shared.active_dealers(), list(told.values())
+        )
+        sent, failure = 0, None
+        while sent < MOST_NOTICES and failure is None and (notice := next_notice(told, now)):
+            failure = notices.deliver(url, notice.text)
+            if failure is None:
+                told = dict(notice.after)
+                sent += 1
+        if failure is not None:
+            context.log.warning("%s; tried again at the next look", failure)
+        said = failure or f"{sent} notices sent, {len(now)} incidents at present"
+        cursor = json.dumps([asdict(incident) for incident in told.values()])
+        return dg.SensorResult(skip_reason=said, cursor=cursor)
+
+    return notices_
+
+
+def is_due(
+    before: tuple[Mapping[str, list[str]], str] | None,
+    stale: Mapping[str, list[str]],
+    now: datetime,
+) -> bool:
+    """Whether freshness is to be said: when something changed, and once an hour.
+
+    ``before`` is what was said last, and when.
+    """
+    return (
+        before is None
+        or before[0] != stale
+        or now - datetime.fromisoformat(before[1]) >= REPEATED_AFTER
+    )
+
+
+def freshness_sensor(shared: Shared) -> dg.SensorDefinition:
+    """The sensor that evaluates the check `fresh` where nobody runs it."""
+
+    @dg.sensor(
+        name="freshness",
+        minimum_interval_seconds=300,
+        default_status=RUNNING,
+        description="Evaluates the check fresh of products: when its result changes, and every "
+        "hour.",
+    )
+    def freshness(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        now = datetime.now(UTC)
+        stale = _stale(shared, now)
+        if not is_due(json.loads(context.cursor) if context.cursor else None, stale, now):
+            return dg.SensorResult(skip_reason="nothing changed", cursor=context.cursor)
+        result = _freshness(stale)
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=dg.AssetKey("products"),
+            check_name=FRESH,
+            passed=result.passed,
+            description=result.description,
+            metadata=result.metadata,
+        )
+        return dg.SensorResult(
+            asset_events=[evaluation], cursor=json.dumps((stale, now.isoformat()))
+        )
+
+    return freshness
+
+
+def fresh_check(shared: Shared) -> dg.AssetChecksDefinition:
+    """The check `fresh`, to be run by hand; the sensor evaluates it by itself.
+
+    It looks at all dealers at once and has no partitions: Dagster takes an evaluation that belongs
+    to no run only once for a partition.
+    """
+
+    @dg.asset_check(
+        asset="products",
+        name=FRESH,
+        description="Every active dealer's last sync is at most a day old, by day its stock at "
+        "most two hours.",
+    )
+    def fresh() -> dg.AssetCheckResult:
+        return _freshness(_stale(shared, datetime.now(UTC)))
+
+    return fresh
+
+
+def _stale(shared: Shared, now: datetime) -> dict[str, list[str]]:
+    loads = watch.last_loads(shared.engine)
+    return dict(notices.complaints(now, loads, shared.active_dealers()))
+
+
+def _freshness(stale: Mapping[str, Sequence[str]]) -> dg.AssetCheckResult:
+    told = [f"{dealer}: {'; '.join(said)}" for dealer, said in stale.items() if said]
+    records = [
+        dg.TableRecord({"dealer": dealer, "stale": "; ".join(said) or "no"})
+        for dealer, said in stale.items()
+    ]
+    return dg.AssetCheckResult(
+        passed=not told,
+        description="; ".join(told) or "every dealer's catalog is fresh",
+        metadata={
+            "stale_dealers": len(told),
+            **({"dealers": dg.MetadataValue.table(records)} if records else {}),
+        },
+    )
