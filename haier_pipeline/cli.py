@@ -27,7 +27,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from haier_pipeline import cli_config
-from haier_pipeline.errors import HaierError, InvalidConfig, InvalidInput
+from haier_pipeline.errors import Cancelled, HaierError, InvalidConfig, InvalidInput
 from haier_pipeline.settings import Settings, read_settings
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class Exit(IntEnum):
 
 
 EXIT_OF_STATUS = {"success": Exit.SUCCESS, "partial": Exit.PARTIAL, "failed": Exit.FAILED}
+CANCELLED = "cancelled; the catalog is as it was"
 STATUS_STYLES = {"success": "green", "partial": "yellow", "failed": "red"}
 
 app = typer.Typer(
@@ -78,9 +79,6 @@ def main() -> None:
         app()
     except HaierError as error:
         _fail(error)
-    except KeyboardInterrupt:
-        errors.print("cancelled; the catalog is as it was")
-        sys.exit(128 + signal.SIGINT)
     except Exception as error:  # noqa: BLE001 - a defect of ours; its traceback helps no dealer
         _fail_unexpectedly(error)
 
@@ -110,8 +108,11 @@ def _fail(error: HaierError) -> NoReturn:
 def _installation(**options: Any) -> Iterator["Installation"]:
     from haier_pipeline.installation import Installation
 
-    with Installation(read_settings(os.environ), **options) as installation:
-        yield installation
+    try:
+        with Installation(read_settings(os.environ), **options) as installation:
+            yield installation
+    except KeyboardInterrupt:
+        raise Cancelled(CANCELLED) from None
 
 
 @app.command()
@@ -162,7 +163,7 @@ def sync(
     if not no_stock:
         assets.append("stock_levels")
         config["stock_levels"] = {"county_codes": list(county_code or [])}
-    with _installation() as installation, _json_errors(as_json):
+    with _json_errors(as_json), _installation() as installation:
         partitions = [Partition(name, today()) for name in installation.dealers.choose(dealer)]
         if partitions[0].dealer == "sandbox" and not as_json:
             errors.print(
@@ -206,7 +207,7 @@ def backfill(
     if end > today():
         raise InvalidInput(f"--to {end} has not come yet; today is {today()} in Shanghai")
     days = [begin + timedelta(days=n) for n in range((end - begin).days + 1)]
-    with _installation() as installation, _json_errors(as_json):
+    with _json_errors(as_json), _installation() as installation:
         names = installation.dealers.choose(dealer)
         partitions = [Partition(name, day) for day in days for name in names]
         _run(installation, "derive", partitions, as_json)
@@ -269,7 +270,10 @@ def _run(
             if not as_json:
                 _print_run(partition.key, entries)
             if api.cancelled:
-                errors.print("cancelled; the catalog is as it was")
+                # What is left to do is to say so, however often we are told.
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, signal.SIG_IGN)
+                errors.print(CANCELLED)
                 break
     status = _worst([run["status"] for run in runs])
     if as_json:
