@@ -4,12 +4,13 @@ Run as ``database_user.py URL WHAT …`` and says ``ready`` when it does:
 
 - ``lock DEALER DATE``: holds the partition's lock and waits,
 - ``busy DEALER DATE``: holds it, and another statement of the same connection never ends,
-- ``pace DEALER RATE SECONDS``: sends at its dealer's pace; prints the moments, by the wall clock.
+- ``pace DEALER RATE SECONDS``: sends at its dealer's pace; prints the moments that it booked.
 """
 
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 from datetime import date
 
 import sqlalchemy
@@ -31,13 +32,23 @@ def say(line: str) -> None:
 
 if what == "pace":
     rate, seconds = int(rest[0]), float(rest[1])
-    pace = Pace(rate, SharedLedger(engine, dealer))
     moments: list[float] = []
+
+    class Ledger(SharedLedger):
+        """Remembers what was booked through it."""
+
+        def book(
+            self, plan: Callable[[Sequence[float], float], Sequence[float]]
+        ) -> tuple[Sequence[float], float]:
+            booked, now = super().book(plan)
+            moments.extend(booked)
+            return booked, now
+
+    pace = Pace(rate, Ledger(engine, dealer))
 
     def send() -> None:
         while time.monotonic() < end:
             pace.wait()
-            moments.append(time.time())
 
     say("ready")
     sys.stdin.readline()

@@ -96,22 +96,23 @@ def test_the_lock_of_a_killed_process_is_free_within_seconds(
             time.sleep(0.05)
 
 
-def test_processes_of_one_dealer_together_keep_the_pace(start: Callable[..., Process]) -> None:
+def test_processes_of_one_dealer_together_book_no_more_than_its_pace(
+    start: Callable[..., Process],
+) -> None:
     """Fault matrix, row 14: never more than the allowance in any window of one second."""
     rate = 100
-    processes = [start("pace", "haier", rate, 3.0) for _ in range(2)]
+    processes = [start("pace", "haier", rate, 2.5) for _ in range(2)]
     for process in processes:
         assert line(process) == "ready"
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    sent = [[float(moment) for moment in line(process).split()] for process in processes]
-    moments = sorted(moment for one in sent for moment in one)
-    assert all(len(one) > 50 for one in sent)
-    # No slower than need be either.
-    assert len(moments) / (moments[-1] - moments[0]) > 0.9 * rate
+    booked = [[float(moment) for moment in line(process).split()] for process in processes]
+    assert all(len(one) > 20 for one in booked)
+    moments = sorted(moment for one in booked for moment in one)
     gaps = [later - earlier for earlier, later in zip(moments, moments[rate:], strict=False)]
+    assert gaps
     assert min(gaps) > 1.0, f"{rate + 1} calls in {min(gaps):.3f} s"
 
 

@@ -83,19 +83,22 @@ def test_rows_of_a_dead_run_are_failed_and_nobody_elses(engine: Engine) -> None:
     dead = log.begin(engine, attempt("dead"))
     done = log.begin(engine, attempt("done"))
     finish(engine, done, Result("success", "done", 1))
+    moment = log.now(engine)
+    # Begun while the lock was held: by its holder, or by one who is refused and says so itself.
     own = log.begin(engine, attempt("own"))
     others = [
         log.begin(engine, attempt("other", dealer="other")),
         log.begin(engine, attempt("earlier", sync_date=TODAY - timedelta(days=1))),
     ]
-    assert log.close_abandoned(engine, "haier", TODAY, ["stock"], [own]) == 1
+    assert log.close_abandoned(engine, "haier", TODAY, ["prices"], before=moment) == 0
+    assert log.close_abandoned(engine, "haier", TODAY, ["stock"], before=moment) == 1
     found = {entry.id: entry for entry in log.entries(engine)}
     assert found[dead].status == "failed"
     assert "killed" in found[dead].message
     assert found[dead].duration is not None
     assert found[done].status == "success"
     assert {found[row].status for row in (own, *others)} == {"processing"}
-    assert log.close_abandoned(engine, "haier", TODAY, ["stock"], [own]) == 0
+    assert log.close_abandoned(engine, "haier", TODAY, ["stock"], before=moment) == 0
 
 
 def test_the_log_is_read_newest_first_by_filters_and_pages(engine: Engine) -> None:

@@ -1,0 +1,227 @@
+"""The rules, without database and network: prices, stock, changes, times."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from haier_pipeline import rules
+from haier_pipeline.rules import (
+    LISTING_COLUMNS,
+    PRICE_COLUMNS,
+    QUOTE_COLUMNS,
+    delivery_time,
+    frame,
+    listing_shrank,
+    overlong_brands,
+    price_products,
+)
+
+# A busy machine is no defect.
+calmly = settings(deadline=None, max_examples=50)
+
+CODES = st.text(alphabet="ABab中", min_size=1, max_size=3)
+AMOUNTS = st.none() | st.decimals(0, 10**10 - 1, allow_nan=False, allow_infinity=False, places=4)
+
+
+def listed(code: str, **changes: Any) -> list[Any]:
+    row: dict[str, Any] = dict.fromkeys(LISTING_COLUMNS)
+    row |= {"product_code": code, "is_sales": "1", "product_page_urls": []}
+    return list((row | changes).values())
+
+
+def quoted(code: str, **changes: Any) -> list[Any]:
+    row: dict[str, Any] = dict.fromkeys(QUOTE_COLUMNS)
+    row |= {"product_code": code, "stock_rebate": Decimal(0), "rebate_money": Decimal(0)}
+    return list((row | changes).values())
+
+
+def priced(listing: list[list[Any]], quotes: list[list[Any]]) -> list[dict[str, Any]]:
+    products = price_products(frame(listing, LISTING_COLUMNS), frame(quotes, QUOTE_COLUMNS))
+    rows: list[dict[str, Any]] = products.to_dict("records")  # type: ignore[assignment]
+    return rows
+
+
+listings = st.lists(CODES, unique=True).map(lambda codes: [listed(code) for code in codes])
+quote_lists = st.dictionaries(
+    CODES,
+    st.fixed_dictionaries(
+        {"reason": st.none() | st.just("价格未生效")} | dict.fromkeys(PRICE_COLUMNS, AMOUNTS)
+    ),
+).map(lambda found: [quoted(code, **values) for code, values in found.items()])
+
+
+@calmly
+@given(listings, quote_lists)
+def test_there_is_one_row_for_each_listed_product_and_no_other(
+    listing: list[list[Any]], quotes: list[list[Any]]
+) -> None:
+    rows = priced(listing, quotes)
+    assert [row["product_code"] for row in rows] == sorted(row[0] for row in listing)
+
+
+@calmly
+@given(listings, quote_lists)
+def test_a_price_is_exactly_the_quoted_one_and_never_a_float(
+    listing: list[list[Any]], quotes: list[list[Any]]
+) -> None:
+    """Fault matrix, row 19."""
+    of_code = {row[0]: dict(zip(QUOTE_COLUMNS, row, strict=True)) for row in quotes}
+    for row in priced(listing, quotes):
+        quote = of_code.get(row["product_code"], {})
+        for column in ("supply_price", "invoice_price", "market_price"):
+            assert row[column] == quote.get(column)
+        for column in ("stock_rebate", "rebate_money"):
+            in_force = quote.get("supply_price") is not None
+            assert row[column] == (quote.get(column) if in_force else None)
+        assert all(row[column] is None or type(row[column]) is Decimal for column in PRICE_COLUMNS)
+        assert row["no_price_reason"] == quote.get("reason")
+
+
+def test_amounts_are_written_with_their_cents() -> None:
+    (row,) = priced(
+        [listed("A")],
+        [quoted("A", supply_price=Decimal(2999), invoice_price=Decimal("0.125"))],
+    )
+    assert [str(row["supply_price"]), str(row["invoice_price"])] == ["2999.00", "0.125"]
+    assert (
+        str(priced([listed("A")], [quoted("A", supply_price=Decimal("1E+3"))])[0]["supply_price"])
+        == "1000.00"
+    )
+
+
+def test_a_product_without_a_price_in_force_keeps_its_reason() -> None:
+    rows = priced(
+        [listed("A"), listed("B"), listed("C")],
+        [
+            quoted("A", reason="价格未生效"),
+            quoted("B", reason="价格未生效", market_price=Decimal(9)),
+        ],
+    )
+    assert [row["no_price_reason"] for row in rows] == ["价格未生效", "价格未生效", None]
+    assert [row["market_price"] for row in rows] == [None, Decimal(9), None]
+    # A rebate of nothing must not overwrite the rebate of the price that was.
+    assert {row[name] for row in rows for name in ("stock_rebate", "rebate_money")} == {None}
+
+
+def test_a_day_without_quotes_or_products_is_no_error() -> None:
+    (row,) = priced([listed("A", brand="海尔")], [])
+    assert (row["supply_price"], row["brand"], row["product_page_urls"]) == (None, "海尔", [])
+    assert priced([], [quoted("A")]) == []
+
+
+def test_facts_that_are_not_there_stay_none() -> None:
+    """Fault matrix, row 21: not NaN, which no table takes."""
+    rows = priced([listed("A"), listed("B", brand="海尔", product_model="m")], [])
+    assert [row["brand"] for row in rows] == [None, "海尔"]
+    assert [row["product_model"] for row in rows] == [None, "m"]
+
+
+def test_a_brand_is_left_out_beyond_its_length_and_named() -> None:
+    """Fault matrix, row 22."""
+    listing = [listed("A", brand="长" * 200), listed("B", brand="长" * 201), listed("C")]
+    assert [row["brand"] for row in priced(listing, [])] == ["长" * 200, None, None]
+    assert overlong_brands(frame(listing, LISTING_COLUMNS)) == ["B"]
+    assert overlong_brands(frame([], LISTING_COLUMNS)) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "shrank"),
+    [(None, 0, False), (0, 0, False), (10, 5, False), (10, 4, True), (11, 5, True), (1, 0, True)],
+)
+def test_a_listing_shrank_when_it_lost_more_than_half(
+    before: int | None, now: int, shrank: bool
+) -> None:
+    """Fault matrix, row 30."""
+    assert listing_shrank(before, now) is shrank
+
+
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-11-23 10:00:00", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+        ("2026/11/23 10:00:00", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+        ("2026-11-23T10:00:00+00:00", datetime(2026, 11, 23, 10, tzinfo=UTC)),
+        ("2026-11-23", datetime(2026, 11, 22, 16, tzinfo=UTC)),
+        ("16:00前", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_a_delivery_time_is_meant_in_china(text: str | None, utc: datetime | None) -> None:
+    assert delivery_time(text) == utc
+
+
+@calmly
+@given(st.text(max_size=30))
+def test_no_text_breaks_the_reading_of_a_delivery_time(text: str) -> None:
+    found = delivery_time(text)
+    assert found is None or found.tzinfo is not None
+
+
+@calmly
+@given(
+    st.dictionaries(
+        st.tuples(CODES, st.sampled_from(["110101", "310101"])),
+        st.lists(st.integers(0, 10**9 - 1), max_size=4),
+    )
+)
+def test_the_stock_of_a_product_is_the_sum_of_its_warehouses(
+    answers: dict[tuple[str, str], list[int]],
+) -> None:
+    rows = frame(
+        [[code, county, f"Q{n}", pieces, *[None] * 5]
+         for (code, county), found in answers.items() for n, pieces in enumerate(found)],
+        rules.STOCK_COLUMNS,
+    )  # fmt: skip
+    asked = frame([[code, county, True] for code, county in answers],
+                  ["product_code", "county_code", "is_whole"])  # fmt: skip
+    totals = rules.stock_totals(asked, rows)
+    expected = {code: 0 for code, _ in answers}
+    for (code, _), found in answers.items():
+        expected[code] += sum(found)
+    assert dict(zip(totals["product_code"], totals["stock"], strict=True)) == expected
+
+
+DAYS = st.dictionaries(CODES, st.tuples(AMOUNTS, st.none() | st.integers(0, 5)))
+
+
+def day(products: dict[str, tuple[Decimal | None, int | None]]) -> pd.DataFrame:
+    rows = [[code, *values] for code, values in products.items()]
+    return frame(rows, ["product_code", "supply_price", "stock"])
+
+
+@calmly
+@given(DAYS, DAYS)
+def test_changes_are_complete_and_never_contradict_each_other(
+    before: dict[str, Any], now: dict[str, Any]
+) -> None:
+    found = rules.find_changes(day(before), day(now), set(), is_complete=True)
+    kinds: dict[str, set[str]] = {}
+    for code, kind in zip(found["product_code"], found["kind"], strict=True):
+        assert kind not in kinds.setdefault(code, set())
+        kinds[code].add(kind)
+    assert {code for code, of in kinds.items() if "appeared" in of} == now.keys() - before.keys()
+    assert {code for code, of in kinds.items() if "vanished" in of} == before.keys() - now.keys()
+    for of in kinds.values():
+        assert not {"price_up", "price_down"} <= of
+        assert not {"sold_out", "restocked"} <= of
+
+
+@calmly
+@given(DAYS)
+def test_a_day_like_the_day_before_has_no_changes(same: dict[str, Any]) -> None:
+    assert rules.find_changes(day(same), day(same), set(same), is_complete=True).empty
+
+
+@calmly
+@given(DAYS, DAYS)
+def test_a_day_that_was_not_listed_whole_makes_nothing_come_or_go(
+    before: dict[str, Any], now: dict[str, Any]
+) -> None:
+    found = rules.find_changes(day(before), day(now), set(), is_complete=False)
+    assert not set(found["kind"]) & {"appeared", "vanished", "back"}
