@@ -163,7 +163,7 @@ def test_a_refusal_that_knows_its_time_rounds_it_up() -> None:
     assert of_error(error).headers["Retry-After"] == "62"
 
 
-def test_no_secret_is_in_answers_logs_tables_or_dagsters_storage(
+def test_no_secret_is_in_answers_logs_or_tables(
     app: FastAPI,
     operator: TestClient,
     installation: Installation,
