@@ -57,9 +57,6 @@ app = typer.Typer(
 )
 database = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(database, name="db")
-app.add_typer(cli_config.config, name="config")
-app.add_typer(cli_config.token, name="token")
-app.command()(cli_config.api)
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -321,9 +318,11 @@ def _json_errors(as_json: bool) -> Iterator[None]:
     """With ``--json``, an error that ends the command is the one object on standard output."""
     try:
         yield
-    except HaierError as error:
+    except Exception as error:
         if as_json:
-            failed = {"status": "failed", "runs": [], "message": str(error)}
+            ours = isinstance(error, HaierError)
+            message = str(error) if ours else f"unexpected {type(error).__name__}"
+            failed = {"status": "failed", "runs": [], "message": message}
             print(json.dumps(failed, ensure_ascii=False))  # noqa: T201
         raise
 
@@ -565,6 +564,12 @@ def shell() -> None:
         address = url.set(password=None).render_as_string(hide_password=False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit(subprocess.run([program, address], env=environment, check=False).returncode)
+
+
+# At the end, since the help lists commands in the order in which they were added.
+app.command()(cli_config.api)
+app.add_typer(cli_config.config, name="config")
+app.add_typer(cli_config.token, name="token")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,8 @@ def parse_url(address: str) -> URL:
     """
     try:
         url = make_url(address)
-    except ArgumentError:
+    # The latter where the port is no number.
+    except (ArgumentError, ValueError):
         raise InvalidInput(
             "HAIER_DATABASE_URL is not a URL; write postgresql://user:password@host/database"
         ) from None
@@ -150,6 +151,7 @@ def transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
                     return work(connection)
             # COPY speaks with the driver itself, whose errors come as they are.
             except (DBAPIError, psycopg.Error) as error:
+                _raise_interrupt(error)
                 if _state(error) in _REPLAYABLE_STATES and replays < REPLAYS:
                     replays += 1
                     continue
@@ -165,7 +167,21 @@ def translated(engine: Engine) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, psycopg.Error) as error:
+        _raise_interrupt(error)
         raise _translate(error, engine.url) from error
+
+
+def _raise_interrupt(error: BaseException) -> None:
+    """Raise the Ctrl-C, or the word that the run was terminated, that the error stands in for.
+
+    What comes in the middle of a statement makes the driver stumble while it cleans up, and its
+    complaint takes the interrupt's place: the run would go on as if nothing had been said.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if not isinstance(cause, Exception | GeneratorExit):
+            raise cause
+        cause = cause.__context__
 
 
 def _translate(error: SQLAlchemyError | psycopg.Error, url: URL) -> CatalogError:

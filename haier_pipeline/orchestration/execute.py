@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
 import haier_pipeline
 from haier_pipeline.catalog.raw import Partition
@@ -24,6 +25,15 @@ INSTANCE_FILES = ("dagster.yaml", "workspace.yaml")
 
 # Nobody but this process knows how to start such a run: the daemon must not try it again.
 NO_RETRY = {"dagster/max_retries": "0"}
+
+# A run of this process has the operator's terminal. Dagster would send what is written there into
+# files: bars would stand still, and the helpers that copy it back answer Ctrl-C with tracebacks.
+UNCAPTURED = {
+    "compute_logs": {
+        "module": "dagster._core.storage.noop_compute_log_manager",
+        "class": "NoOpComputeLogManager",
+    }
+}
 
 
 def dagster_home(home: Path) -> Path:
@@ -47,7 +57,8 @@ def dagster_home(home: Path) -> Path:
 def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance: that of ``DAGSTER_HOME`` where it is set, else the one in ``home``."""
     os.environ.setdefault("DAGSTER_HOME", str(dagster_home(home)))
-    with dg.DagsterInstance.get() as instance:
+    ref = InstanceRef.from_dir(os.environ["DAGSTER_HOME"], overrides=UNCAPTURED)
+    with dg.DagsterInstance.from_ref(ref) as instance:
         yield instance
 
 

@@ -88,6 +88,9 @@ def storage_url(installation: Installation) -> str:
     with translated(engine), engine.begin() as connection:
         exists = connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA})
         if exists is None:
+            # Webserver, daemon and code server meet here at their first start, and IF NOT EXISTS
+            # alone lets one of them fail.
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('haier dagster'))"))
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
     engine.dispose()
     inside = url.update_query_dict({"options": f"-csearch_path={SCHEMA}"})

@@ -439,7 +439,12 @@ class HaierClient:
                 )
             repetitions += 1
             if repetitions == MOST_ATTEMPTS:
-                problem += f", after {made} attempts; {_CHECK.get(status or 0, 'try again later')}"
+                advice = _CHECK.get(status or 0, "try again later")
+                if status is None or status < 300:
+                    # Nobody answered, or not the platform.
+                    address = "token_url" if endpoint == "token" else "base_url"
+                    advice = f"check {address}, the network and the proxy"
+                problem += f", after {made} attempts; {advice}"
                 raise TransientFailure(
                     _sentence(endpoint, about, problem),
                     endpoint=endpoint,

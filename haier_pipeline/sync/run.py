@@ -3,9 +3,10 @@
 The steps themselves are in ``fetch`` and ``derive``.
 """
 
+import signal
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -220,7 +221,8 @@ class SyncRun:
             # Ctrl-C, SIGTERM, or Dagster's word that the run was terminated.
             self.cancelled = True
             self.stop.set()
-            self._close(rows, self._failed(assets, "cancelled; the catalog is as it was"))
+            with _undisturbed():
+                self._close(rows, self._failed(assets, "cancelled; the catalog is as it was"))
             raise
         else:
             self._finish(rows, outcomes)
@@ -277,6 +279,21 @@ class SyncRun:
                 rows.close(connection, asset, ended)
 
         transaction(self.engine, work)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let no second signal keep us from writing down the first (fault matrix, row 34)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
 
 
 class Rows:

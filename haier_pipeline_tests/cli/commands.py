@@ -97,7 +97,7 @@ class Haier:
 
     @contextmanager
     def started(self, *arguments: str) -> Iterator["Running"]:
-        """A command at work; killed at the end of the block where it still is."""
+        """A command at work; ended at the end of the block where a failed test left it so."""
         child = subprocess.Popen(
             [*COMMAND, *arguments],
             env=dict(self.variables),
@@ -111,7 +111,7 @@ class Haier:
             try:
                 yield Running(child)
             finally:
-                child.kill()
+                _end(child)
 
     @contextmanager
     def on_terminal(self, *arguments: str) -> Iterator["Terminal"]:
@@ -133,8 +133,17 @@ class Haier:
             try:
                 yield terminal
             finally:
-                child.kill()
+                _end(child)
                 terminal.close()
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    """Ask first: what is killed cannot end the processes it has started itself."""
+    if child.poll() is None:
+        child.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(30)
+        child.kill()
 
 
 def together(tasks: Sequence[Callable[[], Ended]]) -> list[Ended]:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from haier_pipeline.sandbox.process import SandboxProcess
@@ -50,6 +51,26 @@ def test_sigterm_in_the_middle_of_the_stock_calls_ends_the_sync_at_once_and_in_o
         haier.database_url, "SELECT * FROM haier_sync_log WHERE status IN ('pending', 'processing')"
     )
     assert unfinished == []
+
+
+def test_sigterm_is_heard_while_the_database_keeps_the_sync_waiting(
+    haier: Haier, news: SandboxProcess
+) -> None:
+    """What the driver says of a statement that was broken off must not take the signal's place."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    waiting += " AND datname = current_database()"
+    with psycopg.connect(haier.database_url) as blocker:
+        blocker.execute("LOCK TABLE raw_price_quote IN ACCESS EXCLUSIVE MODE")
+        with haier.started("sync") as sync:
+            sync.wait_until(lambda: rows(haier.database_url, waiting) == [(1,)])
+            sync.send(signal.SIGTERM)
+            ended = sync.ended()
+    assert ended.seconds < 5
+    assert ended.code == 1, ended.said
+    assert CANCELLED in ended.err
+    ended.assert_no_traceback()
+    assert log(haier.database_url)[-1] == ("price_quotes", "failed", CANCELLED)
+    assert news.report()["calls"]["stock"] == 0
 
 
 def test_a_killed_sync_goes_on_with_resume_and_gives_the_tables_of_an_undisturbed_one(

@@ -315,10 +315,11 @@ def test_a_derived_day_does_not_make_the_catalog_fresh(
 def test_a_look_at_nothing_new_takes_less_than_a_tenth_of_a_second(
     tick: Callable[..., Any], name: str
 ) -> None:
+    """In processor time, which a busy machine does not change; the benchmark takes the clock."""
     cursor = tick(name).cursor
     took = []
     for _ in range(5):
-        began = time.perf_counter()
+        began = time.process_time()
         cursor = tick(name, cursor).cursor
-        took.append(time.perf_counter() - began)
+        took.append(time.process_time() - began)
     assert min(took) < 0.1, took

@@ -32,13 +32,9 @@ def on(day: date, sandbox: SandboxProcess) -> Iterator[None]:
 
 def sync(open_sync: OpenSync, day: date, *product_codes: str) -> Outcome:
     run = open_sync(sync_date=day)
-    for step in (
-        lambda: fetch.fetch_listing(run, product_codes, accept_shrink=True),
-        lambda: fetch.fetch_prices(run),
-        lambda: fetch.fetch_stock(run),
-        lambda: derive.price_products(run),
-    ):
-        assert not step().failed
+    assert not fetch.fetch_listing(run, product_codes, accept_shrink=True).failed
+    for step in (fetch.fetch_prices, fetch.fetch_stock, derive.price_products):
+        assert not step(run).failed
     derive.load_catalog(run)
     changes = derive.find_changes(run)
     run.close()
