@@ -6,16 +6,18 @@ What a command does belongs to the modules it calls. They are imported inside th
 
 import atexit
 import gc
+import importlib
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, timedelta
 from enum import IntEnum
 from pathlib import Path
@@ -33,6 +35,7 @@ from haier_pipeline.settings import Settings, read_settings
 if TYPE_CHECKING:
     from haier_pipeline.catalog.log import Entry
     from haier_pipeline.installation import Installation
+    from haier_pipeline.server.postgres import EmbeddedPostgres
 
 
 class Exit(IntEnum):
@@ -112,6 +115,29 @@ def _installation(**options: Any) -> Iterator["Installation"]:
         raise Cancelled(CANCELLED) from None
 
 
+@contextmanager
+def _head_start() -> Iterator[None]:
+    """Start the embedded server while Dagster and pandas are imported, which takes as long."""
+    settings = read_settings(os.environ)
+    with ExitStack() as stack:
+        if settings.database_url is None:
+            from haier_pipeline.server.postgres import EmbeddedPostgres
+
+            server = EmbeddedPostgres(settings.home)
+            starting = threading.Thread(target=_start_quietly, args=(server,))
+            starting.start()
+            stack.callback(server.stop)
+            stack.callback(starting.join)
+        importlib.import_module("haier_pipeline.definitions")
+        yield
+
+
+def _start_quietly(server: "EmbeddedPostgres") -> None:
+    # Whoever needs the server joins it right after this, and then says what is wrong with it.
+    with suppress(HaierError):
+        server.start()
+
+
 @app.command()
 def sync(
     dealer: Dealer = None,
@@ -133,9 +159,6 @@ def sync(
     run_id: Annotated[str | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Sync today: listing, prices, stock, catalog, for every active dealer."""
-    from haier_pipeline.catalog.raw import Partition
-    from haier_pipeline.sync.run import resumable, today
-
     for county in county_code or []:
         if not (county.isascii() and county.isdigit() and len(county) == 6):
             raise InvalidInput(f"--county-code {county!r} is not six digits, such as 110101")
@@ -160,7 +183,10 @@ def sync(
     if not no_stock:
         assets.append("stock_levels")
         config["stock_levels"] = {"county_codes": list(county_code or [])}
-    with _json_errors(as_json), _installation() as installation:
+    with _json_errors(as_json), _head_start(), _installation() as installation:
+        from haier_pipeline.catalog.raw import Partition
+        from haier_pipeline.sync.run import resumable, today
+
         partitions = [Partition(name, today()) for name in installation.dealers.choose(dealer)]
         if partitions[0].dealer == "sandbox" and not as_json:
             errors.print(
@@ -204,7 +230,7 @@ def backfill(
     if end > today():
         raise InvalidInput(f"--to {end} has not come yet; today is {today()} in Shanghai")
     days = [begin + timedelta(days=n) for n in range((end - begin).days + 1)]
-    with _json_errors(as_json), _installation() as installation:
+    with _json_errors(as_json), _head_start(), _installation() as installation:
         names = installation.dealers.choose(dealer)
         partitions = [Partition(name, day) for day in days for name in names]
         _run(installation, "derive", partitions, as_json)
