@@ -4,7 +4,9 @@ One of each for all tests of a module, since starting it takes a quarter of a mi
 """
 
 import os
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -42,7 +44,8 @@ def database(server: EmbeddedPostgres) -> Iterator[str]:
     """A migrated database, as ``HAIER_DATABASE_URL`` names it."""
     with psycopg.connect(server.libpq_url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE browser TEMPLATE {TEMPLATE}".encode())
-        yield url_of(server, "browser")
+        # As libpq spells it, for the tests' own questions.
+        yield url_of(server, "browser").replace("postgresql+psycopg:", "postgresql:", 1)
         connection.execute(b"DROP DATABASE browser WITH (FORCE)")
 
 
@@ -90,7 +93,15 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def interface(browser: Browser, installation: Installation) -> Iterator[Interface]:
-    """A new tab at Dagster's first page."""
+def interface(
+    browser: Browser, installation: Installation, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Interface]:
+    """A new tab at Dagster's first page. Where the test fails, a picture of it is kept."""
+    failed_before = request.session.testsfailed
     with browser.new_context(viewport={"width": 1440, "height": 900}) as context:
-        yield Interface(context.new_page(), installation.url)
+        page = context.new_page()
+        yield Interface(page, installation.url)
+        if request.session.testsfailed > failed_before:
+            picture = tmp_path / "last.png"
+            page.screenshot(path=picture)
+            sys.stderr.write(f"what the browser saw last: {picture}\n")

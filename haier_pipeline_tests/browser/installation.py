@@ -55,7 +55,8 @@ def store_past(database: str, platform: SandboxProcess, dealer: Mapping[str, str
         dealers = Dealers(
             engine, environment=dealer, allowed_hosts=("127.0.0.1",), secret_keys=(), sandbox=dict
         )
-        for day in past_days():
+        days = past_days()
+        for day in days:
             platform.set(date=str(day), products=PRODUCTS_BEFORE)
             ten = datetime(day.year, day.month, day.day, 10, tzinfo=SHANGHAI)
             with time_machine.travel(ten):
@@ -68,7 +69,7 @@ def store_past(database: str, platform: SandboxProcess, dealer: Mapping[str, str
                         fetch.fetch_prices(run),
                         fetch.fetch_stock(run),
                     ]
-                    if day == past_days()[-1]:
+                    if day == days[-1]:
                         ended += [derive.price_products(run), *derive.load_catalog(run).values()]
                 finally:
                     run.close()
@@ -106,13 +107,13 @@ def dev(environment: Mapping[str, str], folder: Path, port: int, api_port: int) 
             yield
         finally:
             process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
+            try:
                 process.wait(PATIENCE_SECONDS)
-            left = processes_of(environment["HAIER_HOME"])
-            for pid in left:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-    assert not left, (folder / "dev.log").read_text("utf-8")
+                wait_for(lambda: not processes_of(environment["HAIER_HOME"]))
+            finally:
+                for pid in processes_of(environment["HAIER_HOME"]):
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
 
 
 def processes_of(home: str) -> list[int]:

@@ -35,11 +35,11 @@ class Interface:
     def go_to(self, place: str) -> None:
         """Open one of the places in the navigation: Overview, Runs, Catalog, Jobs, Lineage."""
         self.page.goto(self.url)
-        self.page.get_by_role("link", name=place, exact=True).click()
+        self.link(place).click()
 
     def open_asset(self, name: str) -> None:
         self.go_to("Catalog")
-        self.page.get_by_role("link", name=name, exact=True).click()
+        self.link(name).click()
 
     def open_job(self, name: str) -> None:
         self.go_to("Jobs")
@@ -51,7 +51,12 @@ class Interface:
         One partition becomes a run, more of them a backfill.
         """
         self.page.get_by_role("button", name="Materialize all…").click()
-        dialog = self.page.get_by_role("dialog").first
+        dialog = self.page.get_by_role("dialog").filter(has_text="Partition selection")
+        # Dagster warns of what it did not fetch itself, as after a restore.
+        sure = self.page.get_by_role("button", name="Confirm")
+        expect(dialog.or_(sure).first).to_be_visible()
+        if sure.is_visible():
+            sure.click()
         if dates is None:
             dialog.get_by_role("button", name="Latest").click()
         else:
@@ -67,7 +72,7 @@ class Interface:
 
     def open_launched_run(self) -> str:
         """Follow the note that says what was launched; returns the run's id."""
-        self.page.get_by_role("button", name="View", exact=True).click()
+        self.link("View").click()
         self.page.wait_for_url("**/runs/*")
         return self.page.url.rpartition("/")[2].partition("?")[0]
 
@@ -75,6 +80,10 @@ class Interface:
         self.go_to("Runs")
         self.page.get_by_text("Backfills", exact=True).click()
         self.page.locator("a[href*='/runs/b/']").first.click()
+
+    def link(self, text: str) -> Locator:
+        """The link with this text; its icon has a name of its own."""
+        return self.page.get_by_role("link").filter(has=self.page.get_by_text(text, exact=True))
 
     def says(self, text: str) -> Locator:
         """Where the page says exactly this."""

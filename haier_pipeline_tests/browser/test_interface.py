@@ -76,6 +76,7 @@ def test_a_week_is_backfilled_by_clicks_without_a_call_and_newer_rows_stay(
     week = past_days()[:-1]
     assert week[-1] - week[0] == timedelta(days=6)
     newer = [installation.rows(query) for query in CATALOG]
+    assert all(newer)
     assert installation.rows(COMPUTED, week) == []
     installation.platform.reset()
 
