@@ -171,7 +171,9 @@ def run_gate(arguments: list[str]) -> int:
     import subprocess
 
     failed = []
-    for name, command in (*GATE, ("pytest", ("-m", "pytest", *arguments))):
+    # The tests wait more than they work: for kills, daemons, browsers. Two at a time wait together.
+    tests = ("-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments)
+    for name, command in (*GATE, ("pytest", tests)):
         say(f"== {name}")
         if subprocess.call([str(PYTHON), *command], cwd=ROOT) != 0:
             failed.append(name)

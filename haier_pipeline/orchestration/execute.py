@@ -23,8 +23,12 @@ from haier_pipeline.orchestration.resources import ROOT_RUN_TAG
 # What Dagster reads: the instance, and where the definitions are.
 INSTANCE_FILES = ("dagster.yaml", "workspace.yaml")
 
-# Nobody but this process knows how to start such a run: the daemon must not try it again.
-NO_RETRY = {"dagster/max_retries": "0"}
+TAGS = {
+    # Nobody but this process knows how to start such a run: the daemon must not try it again.
+    "dagster/max_retries": "0",
+    # Else the run would not be listed under its job. The location's name is workspace.yaml's.
+    ".dagster/repository": "__repository__@haier_pipeline",
+}
 
 # A run of this process has the operator's terminal. Dagster would send what is written there into
 # files: bars would stand still, and the helpers that copy it back answer Ctrl-C with tracebacks.
@@ -95,7 +99,7 @@ def execute(
             "ops": {step: {"config": dict(values)} for step, values in (config or {}).items()},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
-        tags=NO_RETRY | ({} if root_run_id is None else {ROOT_RUN_TAG: root_run_id}),
+        tags=TAGS | ({} if root_run_id is None else {ROOT_RUN_TAG: root_run_id}),
         raise_on_error=False,
     )
     if result.success:
@@ -103,5 +107,7 @@ def execute(
     failures = [event.event_specific_data for event in result.all_events if event.is_failure]
     for error in (getattr(data, "error", None) for data in failures):
         if error is not None:
-            return str((error.cause or error).message).strip().splitlines()[0]
+            said = str((error.cause or error).message).strip().splitlines()[0]
+            # Without the name of the class that carried it here.
+            return said.removeprefix("dagster._core.definitions.events.Failure: ")
     return "the run failed"

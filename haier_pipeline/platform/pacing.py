@@ -17,9 +17,9 @@ from typing import Final, Protocol
 
 from haier_pipeline.errors import Cancelled
 
-#: Seconds in which at most ``rate_limit`` calls are sent. The 20 ms above a second are what one
+#: Seconds in which at most ``rate_limit`` calls are sent. The 17 ms above a second are what one
 #: call may take longer than another on its way to the platform before 101 arrive in a second.
-WINDOW: Final = 1.02
+WINDOW: Final = 1.017
 #: A longer silence is no stall but a time without work, and is not caught up.
 CATCH_UP_SECONDS: Final = 0.8
 #: As `WINDOW`, for the moments at which calls really left, which may be later than planned.

@@ -38,7 +38,10 @@ def listing_checks(
     if shrank and accept_shrink:
         told += "; accepted by the operator"
     elif shrank:
-        told += "; nothing was kept, --accept-shrink lets one run pass if this is right"
+        told += (
+            "; nothing was kept; if this is right, let one run pass with --accept-shrink,"
+            " in the launchpad accept_shrink"
+        )
     return [
         Check(
             NOT_EMPTY,
