@@ -5,7 +5,7 @@ next call may be sent, for all threads of a process and, through a `Ledger`, for
 one dealer. What is sent, and what is done about a refusal, belongs to `client`.
 
 The rule is a sliding log: a call leaves at least `WINDOW` seconds after the call ``rate_limit``
-places before it. Calls are evenly spaced; only after a stall they follow each other twice as fast
+places before it. Calls are evenly spaced; only after a stall they follow each other faster
 until it is caught up, so hardly anything of the allowance is lost and there is never a burst.
 """
 
@@ -21,7 +21,9 @@ from haier_pipeline.errors import Cancelled
 #: call may take longer than another on its way to the platform before 101 arrive in a second.
 WINDOW: Final = 1.017
 #: A longer silence is no stall but a time without work, and is not caught up.
-CATCH_UP_SECONDS: Final = 0.8
+CATCH_UP_SECONDS: Final = 1.0
+#: How many times faster than evenly spaced the calls may follow each other after a stall.
+CATCH_UP_SPEED: Final = 3
 #: As `WINDOW`, for the moments at which calls really left, which may be later than planned.
 _RELEASED_WINDOW: Final = 1.01
 #: A slot that could not be used in time is given up: used late, it would crowd those after it.
@@ -47,7 +49,7 @@ def book(log: Sequence[float], now: float, wanted: int, rate: int) -> list[float
         if times:
             # With a full log this is the slot `rate` places back, a whole window later.
             due = times[0] + len(times) * spacing
-            soonest = max(now, times[-1] + spacing / 2)
+            soonest = max(now, times[-1] + spacing / CATCH_UP_SPEED)
             if soonest - due > CATCH_UP_SECONDS:
                 soonest = max(now, times[-1] + spacing)
             slot = max(due, soonest)
