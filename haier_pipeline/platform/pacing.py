@@ -17,9 +17,9 @@ from typing import Final, Protocol
 
 from haier_pipeline.errors import Cancelled
 
-#: Seconds in which at most ``rate_limit`` calls are sent. The 17 ms above a second are what one
+#: Seconds in which at most ``rate_limit`` calls are sent. The 19 ms above a second are what one
 #: call may take longer than another on its way to the platform before 101 arrive in a second.
-WINDOW: Final = 1.017
+WINDOW: Final = 1.019
 #: A longer silence is no stall but a time without work, and is not caught up.
 CATCH_UP_SECONDS: Final = 1.0
 #: How many times faster than evenly spaced the calls may follow each other after a stall.

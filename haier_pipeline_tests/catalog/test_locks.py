@@ -96,6 +96,7 @@ def test_the_lock_of_a_killed_process_is_free_within_seconds(
             time.sleep(0.05)
 
 
+@pytest.mark.alone
 def test_processes_of_one_dealer_together_book_no_more_than_its_pace(
     start: Callable[..., Process],
 ) -> None:

@@ -382,6 +382,7 @@ def test_too_many_or_blank_codes_are_refused_before_any_call(
     assert sandbox.report()["total"] == 0
 
 
+@pytest.mark.alone
 def test_many_workers_keep_the_allowance_and_use_it(
     sandbox: SandboxProcess, new_client: NewClient, codes: list[str]
 ) -> None:

@@ -100,6 +100,7 @@ def calling(pace: Pace, threads: int) -> Iterator[list[float]]:
         thread.join()
 
 
+@pytest.mark.alone
 def test_threads_together_keep_the_pace_and_use_it() -> None:
     with calling(Pace(100), threads=20) as times:
         time.sleep(3)
@@ -108,6 +109,7 @@ def test_threads_together_keep_the_pace_and_use_it() -> None:
     assert len(times) >= 0.97 * 300
 
 
+@pytest.mark.alone
 def test_a_slow_ledger_does_not_hold_up_a_fast_dealer() -> None:
     class SlowLedger(MemoryLedger):
         def book(

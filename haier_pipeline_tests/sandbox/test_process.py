@@ -145,6 +145,7 @@ def test_a_large_listing_costs_only_its_bytes_the_second_time(
     assert min(seconds[1:]) < seconds[0] / 2
 
 
+@pytest.mark.alone
 def test_one_process_serves_hundreds_of_calls_a_second(new_dealer: "type[Dealer]") -> None:
     """Loosely bounded, since other work may share the machine: thousands are usual."""
     with SandboxProcess(products=200, rate=0) as sandbox:
