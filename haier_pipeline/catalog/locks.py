@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import date
 
 from sqlalchemy import Connection, Engine, text
@@ -109,6 +109,10 @@ def _keep(
                 _end(connection)
             connection = None
     if connection is not None:
+        # Said, not only hung up: the server takes a moment to see that a connection is gone, and
+        # the next run may begin in that moment.
+        with suppress(SQLAlchemyError):
+            connection.execute(text("SELECT pg_advisory_unlock_all()"))
         _end(connection)
 
 

@@ -276,6 +276,7 @@ def test_a_stale_pid_file_with_a_foreign_process_neither_stops_the_start_nor_tha
         foreign.wait()
 
 
+@pytest.mark.alone
 def test_a_killed_first_start_leaves_nothing_half_made(home: Path) -> None:
     starter = use(home)
     end = time.monotonic() + 20
