@@ -289,7 +289,7 @@ class HaierClient:
         member_id: str | None = None,
     ) -> Answer[answers.LogisticsRecord]:
         """Return the logistics of one order."""
-        body = {
+        body: dict[str, Any] = {
             "orderCode": order_code,
             "sellerCode": self.dealer.customer_code,
             "sellerPassword": self.dealer.seller_password.get_secret_value(),
@@ -297,7 +297,7 @@ class HaierClient:
         if delivery_record_code is not None:
             body["deliveryRecordCode"] = delivery_record_code
         if member_id is not None:
-            body["memberId"] = member_id
+            body["memberId"] = int(member_id) if member_id.isdecimal() else member_id
         return self._call("logistics", body, answers.parse_logistics, about=(order_code,))
 
     # --------------------------------------------------------------------------- one call, whole
@@ -465,13 +465,13 @@ class HaierClient:
             answer = decode(reply.body)
         except BrokenError:
             return ""
-        if isinstance(answer, dict) and isinstance(answer.get("message"), str):
+        if isinstance(answer, dict) and isinstance(_reason(answer), str):
             return f" ({self._said(answer)})"
         return ""
 
     def _said(self, envelope: Mapping[str, Any]) -> str:
         """The envelope's message for people: short, on one line, without secrets (row 8)."""
-        message = envelope.get("message")
+        message = _reason(envelope)
         text = str(message if message is not None else envelope.get("code") or "nothing more")
         for secret in (*self._secrets, *self._shown_tokens):
             for form in (
@@ -484,6 +484,10 @@ class HaierClient:
         if len(text) > _MESSAGE_LENGTH:
             text = text[:_MESSAGE_LENGTH] + "…"
         return f"“{text}”"
+
+
+def _reason(envelope: Mapping[str, Any]) -> Any:
+    return envelope.get("errorMsg") or envelope.get("message")
 
 
 def _is_success(envelope: Mapping[str, Any]) -> bool:

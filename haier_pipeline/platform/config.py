@@ -58,7 +58,7 @@ DEFAULTS: Final[Mapping[str, object]] = {
 MAX_NAME_LENGTH: Final = 50
 MAX_RATE_LIMIT: Final = 10_000
 
-_CUSTOMER_CODE = re.compile(r"[0-9A-Za-z]{8}")
+_CUSTOMER_CODE = re.compile(r"[0-9A-Za-z]{8}([0-9A-Za-z]{2})?")
 _CODE = re.compile(r"[0-9A-Za-z._-]{1,50}")
 _COUNTY_CODE = re.compile(r"[0-9]{6}")
 _RATE = re.compile(r"[0-9]{1,5}")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 
 import requests
 from requests.auth import AuthBase
@@ -35,7 +35,7 @@ class Token(AuthBase):
 
     @property
     def secret(self) -> str:
-        return self.header.partition(" ")[2]
+        return self.header
 
 
 def parse_token(answer: object) -> Token | None:
@@ -51,16 +51,8 @@ def parse_token(answer: object) -> Token | None:
         for name in ("access_token", "token"):
             value = place.get(name)
             if isinstance(value, str) and _WORD.fullmatch(value.strip()):
-                return Token(f"{_scheme(place)} {value.strip()}", _life(place.get("expires_in")))
+                return Token(value.strip(), _life(place.get("expires_in")))
     return None
-
-
-def _scheme(place: Mapping[str, Any]) -> str:
-    value = place.get("token_type")
-    word = value.strip() if isinstance(value, str) else ""
-    if not _WORD.fullmatch(word) or word.lower() == "bearer":
-        return "Bearer"
-    return word
 
 
 def _life(value: object) -> float:

@@ -78,14 +78,15 @@ _RECORDS = ("listing", "prices", "stock", "balance")
 _BY_CODE = ("listing", "prices")
 
 KINDS: Mapping[str, Kind] = {
-    # An HTTP status; retry_after in seconds, as an HTTP date, or "date:SECONDS" from now.
+    # An HTTP status, 200 included, with any body; retry_after in seconds, as an HTTP date, or
+    # "date:SECONDS" from now.
     "status": Kind(
         {"status": _is_status, "retry_after": _is_retry_after, "body": _is_anything}, ("status",)
     ),
     # 200 with an HTML page.
     "html": Kind(),
-    # 200 with success false.
-    "refuse": Kind({"message": _is_text}),
+    # An envelope that says no: with that reason, HTTP status (200) and fields of its own on top.
+    "refuse": Kind({"message": _is_text, "status": _is_status, "fields": _is_object}),
     # The body is cut and the connection closed; chunked: cut inside a chunk.
     "truncate": Kind({"chunked": _is_flag}),
     # A gzip body cut short whose Content-Length fits what is sent.
