@@ -249,6 +249,12 @@ def test_malform_takes_the_first_record_and_reaches_inside(
     assert dealer.call("stock", productCode="GONE").data == [{"stock": -3}]
 
 
+def test_malform_can_take_fields_out(dealer: "Dealer", codes: list[str]) -> None:
+    dealer.fault(kind="malform", interface="listing", codes=codes[:1], without=["isSales"])
+    without = [r["productCode"] for r in dealer.call("listing").data if "isSales" not in r]
+    assert without == codes[:1]
+
+
 def test_malform_strikes_several_codes_of_a_listing_of_everything(
     dealer: "Dealer", codes: list[str]
 ) -> None:
@@ -345,6 +351,8 @@ def test_records_can_be_changed_in_several_ways_at_once(dealer: "Dealer", codes:
         ({"kind": "shrink", "keep": 1.5}, "keep"),
         ({"kind": "omit"}, "codes"),
         ({"kind": "malform", "fields": []}, "fields"),
+        ({"kind": "malform", "raw": True}, "fields"),
+        ({"kind": "refuse", "status": 99}, "status"),
         ({"kind": "reset", "when": "after"}, "when"),
         ({"kind": "hang", "seconds": "1"}, "seconds"),
         ({"kind": "vanish", "codes": "A"}, "codes"),
