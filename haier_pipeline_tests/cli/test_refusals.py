@@ -137,7 +137,7 @@ def test_a_platform_that_does_not_let_us_in_is_told_in_a_sentence_without_any_se
     cases = {
         "a wrong password": (
             {**CANARIES, "HAIER_CLIENT_SECRET": right},
-            "check the passwords",
+            "客户密码错误",
         ),
         "a wrong client secret": (CANARIES, "check client_id and client_secret"),
         "an unreachable host": (
