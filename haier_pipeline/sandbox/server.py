@@ -416,8 +416,8 @@ class _Connection(BaseHTTPRequestHandler):
         if interface is None or method != "POST":
             wire.send(self.connection, _failure(404, "no such interface"))
             return
-        kind, _, token = headers.get("authorization", "").partition(" ")
-        bearer = token.strip() if kind.lower() == "bearer" else None
+        written = headers.get("authorization", "").strip()
+        bearer = written.removeprefix("Bearer ").strip() or None
         call = Call(interface, path, body, _json_object(body), bearer)
         reply, mistreatment = self.server.sandbox.answer(call)
         if mistreatment is None:
