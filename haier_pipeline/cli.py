@@ -540,11 +540,16 @@ def sandbox(
     latency_ms: Annotated[str, typer.Option(help="Of an answer: 50, or 50-200.")] = "0",
     rate: Annotated[int, typer.Option(min=0, help="Calls a second allowed; 0: no limit.")] = 100,
     faults: Annotated[str | None, typer.Option(help="Faults, as JSON or a file with it.")] = None,
+    settings: Annotated[
+        str | None, typer.Option(help="Forms of the contract, as JSON or a file with it.")
+    ] = None,
 ) -> None:
     """Run the stand-in platform alone, until Ctrl-C."""
     options = ["--port", port, "--products", products, "--latency-ms", latency_ms, "--rate", rate]
     if faults is not None:
         options += ["--faults", faults]
+    if settings is not None:
+        options += ["--settings", settings]
     command = [sys.executable, "-m", "haier_pipeline.sandbox", *map(str, options)]
     os.execv(sys.executable, command)  # noqa: S606 - our own program takes our place
 

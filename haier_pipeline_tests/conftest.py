@@ -22,24 +22,14 @@ from haier_pipeline.catalog.database import open_engine, parse_url, upgrade
 from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
+from haier_pipeline.sandbox.settings import Settings
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.sync.dealers import ENVIRONMENT_DEALER, Dealers
 from haier_pipeline.sync.run import SyncRun, today
 
 TEMPLATE = "migrated"
 # What the sandbox is before each test; a test changes it with ``sandbox.set(…)``.
-SANDBOX_SETTINGS: dict[str, Any] = {
-    "products": 30,
-    "seed": 1,
-    "latency_ms": [0, 0],
-    "rate": 0,
-    "date": None,
-    "token_life": 3600,
-    "token_path": "/oauth2/auth",
-    "counties": None,
-    "envelope": ["prices", "stock", "balance", "logistics"],
-    "stock_shape": "list",
-}
+SANDBOX_SETTINGS: dict[str, Any] = Settings().as_json() | {"products": 30, "rate": 0}
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -20,7 +20,7 @@ from haier_pipeline.definitions import build_definitions
 from haier_pipeline.platform.config import DEFAULTS, FIELDS, REQUIRED, SECRET_FIELDS
 from haier_pipeline.sandbox.faults import _COMMON, KINDS
 from haier_pipeline.sandbox.report import Report
-from haier_pipeline.sandbox.server import Settings as SandboxSettings
+from haier_pipeline.sandbox.settings import Settings as SandboxSettings
 
 PACKAGE = Path(haier_pipeline.__file__).parent
 ROOT = PACKAGE.parent

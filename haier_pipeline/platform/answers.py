@@ -298,6 +298,8 @@ class PriceQuote(_WireModel):
     @classmethod
     def _tell_the_kind_from_the_discount(cls, data: Any) -> Any:
         value = data.get("stockRebatePolicy")
+        if "rebateRate" in data:
+            return {**data, "stockRebatePolicy": data["rebateRate"], "__rebateKind": value}
         kind = value.strip() if isinstance(value, str) else ""
         if _REBATE_KIND.fullmatch(kind) and not _NOT_A_NUMBER.fullmatch(kind):
             return {**data, "stockRebatePolicy": None, "__rebateKind": kind}

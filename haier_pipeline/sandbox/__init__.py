@@ -6,8 +6,9 @@ credentials are configured, and the peer of the tests. Standard library only, so
 once; it shares no code with the client, so that a misreading of the contract cannot hide in both.
 
 ``catalog`` what it answers, ``contract`` which interfaces there are and what they demand,
-``faults`` how it misbehaves, ``report`` what it saw, ``wire`` how bytes leave it, ``server`` the
-whole, ``process`` the whole as a child process. Nothing of the pipeline itself belongs here.
+``settings`` which form of the contract it follows, ``faults`` how it misbehaves, ``report`` what it
+saw, ``wire`` how bytes leave it, ``server`` the whole, ``process`` the whole as a child process.
+Nothing of the pipeline itself belongs here.
 """
 
 from collections.abc import Mapping
@@ -17,8 +18,8 @@ CREDENTIALS: Mapping[str, str] = MappingProxyType(
     {
         "client_id": "sandbox",
         "client_secret": "sandbox-secret",
-        "customer_code": "88000001",
-        "send_to_code": "88000002",
+        "customer_code": "8800123456",
+        "send_to_code": "8800654321",
         "supplier_code": "1001",
         "password": "sandbox-password",
         "seller_password": "sandbox-seller",

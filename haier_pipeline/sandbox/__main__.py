@@ -12,10 +12,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.sandbox.faults import Rule
-from haier_pipeline.sandbox.server import Settings, running_sandbox
+from haier_pipeline.sandbox.server import running_sandbox
+from haier_pipeline.sandbox.settings import Settings
 
 
 def _latency(text: str) -> tuple[float, float]:
@@ -23,10 +25,21 @@ def _latency(text: str) -> tuple[float, float]:
     return float(low), float(high or low)
 
 
-def _faults(text: str) -> list[Rule]:
-    """Rules from a file, or from JSON where the argument begins like JSON."""
+def _json(text: str) -> Any:
+    """JSON from a file, or from the argument itself where that begins like JSON."""
     source = text if text.lstrip().startswith(("[", "{")) else Path(text).read_text("utf-8")
-    value = json.loads(source)
+    return json.loads(source)
+
+
+def _object(text: str) -> dict[str, Any]:
+    value = _json(text)
+    if not isinstance(value, dict):
+        raise InvalidInput("--settings: a JSON object is needed")
+    return value
+
+
+def _faults(text: str) -> list[Rule]:
+    value = _json(text)
     return [Rule.parse(item) for item in (value if isinstance(value, list) else [value])]
 
 
@@ -40,6 +53,9 @@ def _arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Set
     parser.add_argument("--latency-ms", type=_latency, default=(50.0, 200.0), metavar="LOW-HIGH")
     parser.add_argument("--rate", type=int, default=100, help="calls a second; 0 for no limit")
     parser.add_argument("--faults", default="[]", metavar="FILE|JSON", help="rules to begin with")
+    parser.add_argument(
+        "--settings", default="{}", metavar="FILE|JSON", help="settings, over the other options"
+    )
     parser.add_argument("--date", help="the catalog's day; default: today in Shanghai")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--counties", help="where there are warehouses; default: everywhere")
@@ -58,6 +74,7 @@ def _arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Set
                 "counties": chosen.counties.split(",") if chosen.counties else None,
             }
         )
+        settings = settings.changed(_object(chosen.settings))
         return chosen, settings, _faults(chosen.faults)
     except (InvalidInput, OSError, ValueError) as error:
         parser.error(str(error))

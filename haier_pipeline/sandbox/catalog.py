@@ -29,6 +29,7 @@ _CODE_SPACE = len(_ALPHABET) ** 5
 _CODE_STEP = 23_654_321
 _CODE_STEP_BACK: int = pow(_CODE_STEP, -1, _CODE_SPACE)
 
+_SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 _PRICE_LIFE_DAYS = 20  # a price stays for 20 days, so each day 5 % of them move
 
 
@@ -62,7 +63,11 @@ _GROUPS = (
 # Name, weight in percent, factor on the price in percent.
 _BRANDS = (("海尔", 58, 100), ("卡萨帝", 16, 190), ("统帅", 16, 78), ("小超人", 10, 70))
 _NO_SALES_REASONS = (NOT_PROCURABLE, "商品已下市", "区域不可售", "新品未上市")
-_REBATE_KINDS = ("COM", "FHQ", "BF", "DTDBF")
+# The rebate kinds with the texts printed beside them: normal, no rebate, firewall, fixed price.
+_REBATE_TEXTS = {0: "COM", 1: "BF", 2: "FHQ", 5: "DTDBF"}
+_NATIONAL_WAREHOUSES = 7  # the contract: "seven warehouses nationwide"
+_DRIVERS = ("张师傅", "李师傅", "王师傅", "赵师傅")
+_DELIVERY_MODELS = ("B", "C", "M", "Q")
 _PAYER_GROUPS = (("A01", "白电"), ("A02", "厨电热水"), ("A03", "黑电"))
 
 
@@ -101,7 +106,7 @@ class _Product:
     no_sales_reason: str
     yuan: int
     discount_percent: int
-    rebate_kind: str | None
+    rebate_kind: int
     rebate_yuan: int
     amounts_as_text: bool
     flags_as_text: bool
@@ -140,7 +145,7 @@ def _product(seed: int, index: int) -> _Product:
     yuan = draw.between(low, high) * factor // 100
     procurable = not draw.percent(7)
     priced = not draw.percent(3)
-    kind = draw.pick(_REBATE_KINDS) if draw.percent(3) else None
+    kind = draw.pick((1, 2, 5)) if draw.percent(12) else 0
     return _Product(
         index=index,
         code=_code_of(seed, index, group),
@@ -151,9 +156,9 @@ def _product(seed: int, index: int) -> _Product:
         priced=priced,
         no_sales_reason=draw.pick(_NO_SALES_REASONS),
         yuan=yuan,
-        discount_percent=draw.between(1, 12) if draw.percent(30) and kind is None else 0,
+        discount_percent=draw.between(1, 12) if draw.percent(35) and kind in (0, 2) else 0,
         rebate_kind=kind,
-        rebate_yuan=draw.between(1, max(1, yuan // 25)) if draw.percent(25) else 0,
+        rebate_yuan=draw.between(1, max(1, yuan // 25)) if draw.percent(25) and kind != 1 else 0,
         amounts_as_text=draw.percent(50),
         flags_as_text=draw.percent(70),
     )
@@ -231,8 +236,9 @@ class SandboxCatalog:
     def price(self, code: str, date: dt.date) -> Record | None:
         """The price record of one product on that day; None for an unknown code.
 
-        ``invoicePrice`` = ``supplyPrice`` × (1 − direct discount) − ``rebateMoney``, exactly: where
-        there is a discount, which is in whole percent, the supply price is in whole yuan.
+        ``invoicePrice`` = ``supplyPrice`` × (1 − ``rebateRate``) − ``rebateMoney``, exactly: where
+        there is a discount, which is in whole percent, the supply price is in whole yuan. Only the
+        kinds 0 and 2 have a discount, and the kind 1 has no rebate either.
         """
         product = self._find(code)
         if product is None:
@@ -242,8 +248,9 @@ class SandboxCatalog:
             "supplyPrice": None,
             "invoicePrice": None,
             "marketPrice": None,
-            "stockRebatePolicy": 0,
+            "rebateRate": 0,
             "rebateMoney": 0,
+            "stockRebatePolicy": 0,
             "reason": None,
             "isSales": _flag(product.procurable, as_text=product.flags_as_text),
         }
@@ -260,10 +267,8 @@ class SandboxCatalog:
         record["supplyPrice"] = _amount(supply, as_text=as_text)
         record["invoicePrice"] = _amount(invoice, as_text=as_text)
         record["rebateMoney"] = _amount(product.rebate_yuan * 100, as_text=as_text)
-        if product.rebate_kind is not None:
-            record["stockRebatePolicy"] = product.rebate_kind
-        else:
-            record["stockRebatePolicy"] = _amount(product.discount_percent, as_text=as_text)
+        record["rebateRate"] = _amount(product.discount_percent, as_text=as_text)
+        record["stockRebatePolicy"] = product.rebate_kind
         if product.index % 11 == 0:
             del record["reason"]
         return record
@@ -284,7 +289,8 @@ class SandboxCatalog:
     def stock(self, code: str, county: str, date: dt.date) -> list[Record]:
         """The warehouses that could deliver one product to one county on that day, 0 to 4.
 
-        Empty for a product that is unknown or not procurable.
+        A ``secCode`` names one place wherever it stands. Empty for a product that is unknown or
+        not procurable.
         """
         product = self._find(code)
         if product is None or not product.procurable:
@@ -296,19 +302,23 @@ class SandboxCatalog:
         slots = [0, 1, 2, 3]
         while len(slots) > count:
             slots.pop(draw.below(len(slots)))
-        moves = draw.percent(85)
-        return [
-            self._warehouse(product, county, slot, date, day=date.toordinal() if moves else 0)
-            for slot in slots
-        ]
+        return [self._warehouse(product, county, slot, date) for slot in slots]
 
-    def _warehouse(
-        self, product: _Product, county: str, slot: int, date: dt.date, *, day: int
-    ) -> Record:
+    def _warehouse(self, product: _Product, county: str, slot: int, date: dt.date) -> Record:
+        """One storage location: of the county (slot 0), its city, its province, or the country.
+
+        The last three serve many counties under one ``secCode``; six products in ten tell each of
+        them the same quantity.
+        """
         upper = slot >= 2
-        # Own-level warehouses serve one county, upper-level ones a whole province.
-        place = Draw(self.seed, "warehouse", county[:2] if upper else county, slot)
-        quantity = Draw(self.seed, product.index, "stock", county, slot, day)
+        national = product.index % _NATIONAL_WAREHOUSES + 1
+        area = (county, county[:4], county[:2], str(national))[slot]
+        place = Draw(self.seed, "warehouse", slot, area)
+        told = Draw(self.seed, product.index, "told")
+        same, moves = told.percent(60), told.percent(85)
+        asked = area if same else county
+        day = date.toordinal() if moves else 0
+        quantity = Draw(self.seed, product.index, "stock", asked, slot, day)
         pieces = 0 if quantity.percent(8) else quantity.between(1, quantity.pick((5, 20, 120)))
         hours = (48 if upper else 24) + 12 * place.below(3)
         midnight = dt.datetime.combine(date, dt.time())
@@ -316,8 +326,8 @@ class SandboxCatalog:
         delivered = cut + dt.timedelta(hours=hours)
         as_text = product.flags_as_text
         record: Record = {
-            "secCode": f"{'QCWB'[slot]}{place.between(100, 999)}",
-            "stock": str(pieces) if product.amounts_as_text else pieces,
+            "secCode": f"HFR{national}" if slot == 3 else f"{'KCP'[slot]}{_base36(int(area), 3)}",
+            "stock": str(pieces),
             "warehouseGrade": _flag(upper, as_text=as_text),
             "timelinessData": {
                 "cutTime": f"{cut:%Y-%m-%d %H:%M:%S}",
@@ -351,46 +361,172 @@ class SandboxCatalog:
         return records
 
     def logistics(self, order_code: str, date: dt.date) -> dict[str, list[Record]]:
-        """How far an order has come by that day: ordered, sent, under way, delivered on day 3.
+        """How far the deliveries of an order have come by that day.
 
         Known are the codes ``SO.YYYYMMDD.NNNNNN`` of that day or earlier with a number from 1 to
-        99999; any other order has three empty lists.
+        99999; any other order has three empty lists. An order has 1 to 3 deliveries (the remainder
+        of its number by 3, plus 1), each in one of the lists: recorded on the day of the order,
+        sent on the next, under way on day 2, delivered on day 3 and each further one a day later.
+        An order whose number ends in 7 has two at least, and its last stays under way for ever.
         """
-        central: list[Record] = []
-        own: list[Record] = []
-        courier: list[Record] = []
-        ordered = _order_day(order_code)
-        if ordered is not None and ordered <= date:
-            draw = Draw(self.seed, "logistics", order_code)
-            delivery = f"DN{draw.between(10**9, 10**10 - 1)}"
-            by_courier = draw.percent(50)
-            steps = (
-                (central, "已接单", "中心仓已接单"),
-                (central, "已出库", "商品已从中心仓出库"),
-                (courier if by_courier else own, "运输中", "商品正在运往您所在的区县"),
-                (courier if by_courier else own, "已签收", "商品已送达并签收"),
-            )
-            for day, (where, status, text) in enumerate(steps):
-                moment = dt.datetime.combine(ordered, dt.time(draw.between(8, 19)))
-                moment += dt.timedelta(days=day)
-                if moment.date() > date:
-                    break
+        lists: tuple[list[Record], list[Record], list[Record]] = ([], [], [])
+        known = _order(order_code)
+        if known is not None and known[0] <= date:
+            ordered, number = known
+            deliveries = 1 + number % 3
+            halts = number % 10 == 7
+            if halts:
+                deliveries = max(2, deliveries)
+            for place in range(deliveries):
+                stuck = halts and place == deliveries - 1
+                days = (1, 2) if stuck else (1, 2, 3 + place)
+                draw = Draw(self.seed, "logistics", order_code, place)
+                begun = dt.datetime.combine(ordered, dt.time(draw.between(8, 19)))
+                moments = [begun + dt.timedelta(days=day, minutes=draw.below(60)) for day in days]
                 record = {
-                    "orderCode": order_code,
-                    "deliveryRecordCode": delivery,
-                    "logisticsStatus": status,
-                    "logisticsInfo": text,
-                    "operateTime": f"{moment:%Y-%m-%d %H:%M:%S}",
+                    "deliveryRecordCode": f"{order_code}.F{place + 1}",
+                    "deliveryRecordDetailDtoList": [self._sent(draw)],
                 }
-                if where is courier:
-                    record["logisticsCompany"] = "日日顺"
-                    record["logisticsNo"] = f"RRS{delivery[2:]}"
-                where.append(record)
+                steps = [moment for moment in moments if moment.date() <= date]
+                kind = (number + place) % 3
+                lists[kind].append(record | _DELIVERIES[kind](order_code, begun, steps, draw))
         return {
-            "getAllLogisticsInfoByOrderCode": central,
-            "getStockDeliveryLogisticsRecord": own,
-            "getStockDeliveryLogisticsRecordThirdparty": courier,
+            "getAllLogisticsInfoByOrderCode": lists[0],
+            "getStockDeliveryLogisticsRecord": lists[1],
+            "getStockDeliveryLogisticsRecordThirdparty": lists[2],
         }
+
+    def _sent(self, draw: Draw) -> Record:
+        product = _product(self.seed, draw.below(max(1, self.products)))
+        return {
+            "itemName": f"{product.brand}{product.group.name} {product.model}",
+            "itemModel": product.model,
+            "itemUnit": "台",
+            "shippingQty": draw.between(1, 3),
+            "itemPictureUrl": f"{_PICTURES}/{product.code}/main.jpg",
+        }
+
+
+# Each of the three takes the steps made so far: sent, under way, delivered. DELIVERED with 已签收
+# and LF are printed by the vendor; every other code and text of a state is ours.
+
+
+def _by_central_warehouse(
+    order_code: str, begun: dt.datetime, steps: Sequence[dt.datetime], draw: Draw
+) -> Record:
+    states = (("OUTBOUND", "已出库"), ("TRANSPORT", "运输中"), ("DELIVERED", "已签收"))
+    reached = [
+        {"stateCode": code, "stateTime": _text_time(moment), "stateDescription": words}
+        for moment, (code, words) in zip(steps, states, strict=False)
+    ]
+    parcel = f"RRS{draw.between(10**9, 10**10 - 1)}"
+    outbound = {
+        "id": draw.between(1, 10**8),
+        "logisticsCompanyName": "日日顺",
+        "expNo": parcel,
+        "expNoList": parcel,
+        **_contact(draw),
+        "recordCode": f"CK{parcel[3:]}",
+        "orderStatus": reached[-1]["stateCode"] if reached else None,
+        "orderStatusName": reached[-1]["stateDescription"] if reached else None,
+        "orderCode": order_code,
+        "deliveryLogisticsDtos": reached,
+        "logisticsUrl": f"https://logistics.sandbox.example/{parcel}",
+        "barcodes": [f"B{draw.between(10**11, 10**12 - 1)}"],
+        "sendDate": f"{steps[0]:%Y-%m-%d}" if steps else None,
+    }
+    return {
+        "deliveryCreateTime": _text_time(begun),
+        "deliveryModel": draw.pick(_DELIVERY_MODELS),
+        "isTranfer": draw.below(2),
+        "getStoreOutboundLogisticsInfoResultDto": [outbound] if steps else [],
+    }
+
+
+def _by_own_delivery(
+    order_code: str,  # noqa: ARG001 - as its siblings take it
+    begun: dt.datetime,  # noqa: ARG001 - as its siblings take it
+    steps: Sequence[dt.datetime],
+    draw: Draw,
+) -> Record:
+    states = (
+        ("LF", "已离库", "订单已离开仓库"),
+        ("PS", "配送中", "司机正在配送"),
+        ("DELIVERED", "已签收", "用户已签收"),
+    )
+    contact = _contact(draw)
+    return {
+        "logisticsCode": f"ZP{draw.between(10**9, 10**10 - 1)}",
+        "logisticsInfo": [
+            {
+                **contact,
+                "statusCode": code,
+                "stateTime": _text_time(moment),
+                "stateName": name,
+                "stateDescription": words,
+                # Milliseconds since 1970, as some of the platform's times are.
+                "createTime": int(moment.replace(tzinfo=_SHANGHAI).timestamp() * 1000),
+            }
+            for moment, (code, name, words) in zip(steps, states, strict=False)
+        ],
+        "itemPictureUrl": None,
+    }
+
+
+def _by_courier(
+    order_code: str,  # noqa: ARG001 - as its siblings take it
+    begun: dt.datetime,  # noqa: ARG001 - as its siblings take it
+    steps: Sequence[dt.datetime],
+    draw: Draw,
+) -> Record:
+    nodes = (
+        ("已揽收", "快件已由网点揽收", "1"),
+        ("运输中", "快件正在运往您所在的区县", "0"),
+        ("已签收", "快件已签收，感谢使用", "3"),
+    )
+    number = f"YT{draw.between(10**12, 10**13 - 1)}"
+    parcel = {
+        "logisticsNo": number,
+        "logisticsName": draw.pick(("圆通速递", "中通快递", "德邦快递")),
+        "logisticsInfo": [
+            {"nodeName": name, "context": words, "stateTime": _text_time(moment), "state": state}
+            for moment, (name, words, state) in zip(steps, nodes, strict=False)
+        ],
+    }
+    return {"logisticsNoList": [parcel] if steps else []}
+
+
+_DELIVERIES = (_by_central_warehouse, _by_own_delivery, _by_courier)
+
+
+def _contact(draw: Draw) -> Record:
+    """A driver who does not exist; the telephone number is from no network's range."""
+    return {
+        "vehicleInformation": f"鲁B{draw.between(10_000, 99_999)}",
+        "deliveryContact": draw.pick(_DRIVERS),
+        "deliveryPhone": f"100{draw.between(10_000_000, 99_999_999)}",
+    }
+
+
+def as_in_v1_0_7(price: Record) -> Record:
+    """A price record in the older form: the discount under the name of the kind, or its text."""
+    price = dict(price)
+    rate, kind = price.pop("rebateRate"), price["stockRebatePolicy"]
+    if kind != 0 and not float(rate):
+        rate = _REBATE_TEXTS[kind]
+    return price | {"stockRebatePolicy": rate}
+
+
+def _text_time(moment: dt.datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S}"
+
+
+def _base36(number: int, width: int) -> str:
+    digits = ""
+    while number or len(digits) < width:
+        number, digit = divmod(number, len(_ALPHABET))
+        digits = _ALPHABET[digit] + digits
+    return digits
 
 
 def _flag(value: bool, *, as_text: bool) -> str | int:
@@ -404,11 +540,12 @@ def _amount(fen: int, *, as_text: bool) -> str | int | float:
     return fen // 100 if fen % 100 == 0 else fen / 100
 
 
-def _order_day(order_code: str) -> dt.date | None:
+def _order(order_code: str) -> tuple[dt.date, int] | None:
+    """The day and the number of an order code that the sandbox knows."""
     parts = re.fullmatch(r"SO\.(\d{4})(\d{2})(\d{2})\.0(\d{5})", order_code, re.ASCII)
     if parts is None or int(parts[4]) == 0:
         return None
     try:
-        return dt.date(int(parts[1]), int(parts[2]), int(parts[3]))
+        return dt.date(int(parts[1]), int(parts[2]), int(parts[3])), int(parts[4])
     except ValueError:
         return None

@@ -58,13 +58,18 @@ _PASSWORDS = {
 
 @dataclass(frozen=True)
 class Call:
-    """One request as it was read; ``codes`` and ``county`` are what it asks about."""
+    """One request as it was read; ``codes`` and ``county`` are what it asks about.
+
+    ``token`` is that of the ``Authorization`` header without its scheme word; ``form`` says
+    whether there was one: ``bearer`` or ``bare``.
+    """
 
     interface: str
     path: str
     raw: bytes
     body: dict[str, Any] | None
-    bearer: str | None
+    token: str
+    form: str
     client: str = ""
     codes: tuple[str, ...] = field(init=False)
     county: str | None = field(init=False)
@@ -78,25 +83,36 @@ class Call:
         object.__setattr__(self, "county", county if isinstance(county, str) else None)
 
 
-def complaint(call: Call) -> tuple[int, str] | None:
-    """The HTTP status and message that the call deserves, or None for a proper one.
-
-    400 for a missing or wrong field, which the message names; 403 for a wrong password.
-    """
+def complaint(call: Call, *, listing_needs_codes: bool = False) -> str | None:
+    """What is wrong with the fields of the call, by name, or None for a proper one."""
     if call.body is None:
-        return 400, "the body is not a JSON object"
+        return "the body is not a JSON object"
     for name, only in _REQUIRED[call.interface].items():
         value = call.body.get(name)
         if not isinstance(value, str) or not value.strip():
-            return 400, f"{name}: required, a text"
+            return f"{name}: required, a text"
         if only is not None and value != only:
-            return 400, f"{name}: must be {only}"
-    wrong = _wrong_parameter(call.interface, call.body)
-    if wrong is not None:
-        return 400, wrong
+            return f"{name}: must be {only}"
+    if call.interface == "listing" and listing_needs_codes and not call.codes:
+        return f"productCodes: required here, a list of 1 to {MOST_CODES} codes"
+    return _wrong_parameter(call.interface, call.body)
+
+
+def stranger(call: Call, customer_code: str, send_to_code: str) -> tuple[str, str] | None:
+    """Code and reason, in the vendor's manner, where a party or password is wrong, else None.
+
+    "客户密码错误" is the vendor's own; the other two are ours. Only for a call without complaint.
+    """
+    body = call.body or {}
+    for name in ("customerCode", "salesCode", "sellerCode"):
+        if body.get(name, customer_code) != customer_code:
+            return "CUSTOMER_UNKNOWN", f"客户编码不存在（{name}）"
+    for name in ("sendToCode", "senderCode"):
+        if body.get(name, send_to_code) != send_to_code:
+            return "SEND_TO_UNKNOWN", f"送达方编码错误（{name}）"
     for name, password in _PASSWORDS.items():
-        if name in _REQUIRED[call.interface] and call.body[name] != password:
-            return 403, f"{name}: wrong"
+        if name in _REQUIRED[call.interface] and body[name] != password:
+            return "PASSWORD_WRONG", "客户密码错误"
     return None
 
 
@@ -115,6 +131,12 @@ def _wrong_parameter(interface: str, body: dict[str, Any]) -> str | None:
             return f"productCodes: at most {MOST_CODES} codes, not {len(codes)}"
         if not all(isinstance(code, str) and code.strip() for code in codes):
             return "productCodes: every code is a text"
+    if interface == "logistics":
+        member, delivery = body.get("memberId"), body.get("deliveryRecordCode")
+        if member is not None and (isinstance(member, bool) or not isinstance(member, int)):
+            return "memberId: an integer"
+        if delivery is not None and (not isinstance(delivery, str) or not delivery.strip()):
+            return "deliveryRecordCode: a text"
     if interface == "stock" and not re.fullmatch(r"[0-9]{6}", body["countyCode"]):
         return "countyCode: unknown, six digits are needed"
     return None

@@ -78,14 +78,15 @@ _RECORDS = ("listing", "prices", "stock", "balance")
 _BY_CODE = ("listing", "prices")
 
 KINDS: Mapping[str, Kind] = {
-    # An HTTP status; retry_after in seconds, as an HTTP date, or "date:SECONDS" from now.
+    # An HTTP status, 200 included, with any body; retry_after in seconds, as an HTTP date, or
+    # "date:SECONDS" from now.
     "status": Kind(
         {"status": _is_status, "retry_after": _is_retry_after, "body": _is_anything}, ("status",)
     ),
     # 200 with an HTML page.
     "html": Kind(),
-    # 200 with success false.
-    "refuse": Kind({"message": _is_text}),
+    # An envelope that says no: with that reason, HTTP status (200) and fields of its own on top.
+    "refuse": Kind({"message": _is_text, "status": _is_status, "fields": _is_object}),
     # The body is cut and the connection closed; chunked: cut inside a chunk.
     "truncate": Kind({"chunked": _is_flag}),
     # A gzip body cut short whose Content-Length fits what is sent.
@@ -119,10 +120,14 @@ KINDS: Mapping[str, Kind] = {
     "repeat": Kind({"codes": _is_texts, "fields": _is_object}, (), _RECORDS, True),
     # Records of codes that were not asked for.
     "unasked": Kind({"codes": _is_texts}, (), _BY_CODE, True),
-    # Fields are put into the records of product_code or codes, else into the first record;
-    # "timelinessData.hour" reaches inside. raw: texts are written as bare JSON tokens (NaN, 1e400).
+    # Fields are put into the records of product_code or codes, else into the first record, and
+    # those of without are taken out; "timelinessData.hour" reaches inside. raw: texts are written
+    # as bare JSON tokens (NaN, 1e400).
     "malform": Kind(
-        {"codes": _is_texts, "fields": _is_object, "raw": _is_flag}, ("fields",), _RECORDS, True
+        {"codes": _is_texts, "fields": _is_object, "without": _is_texts, "raw": _is_flag},
+        ("fields", "without"),
+        _RECORDS,
+        True,
     ),
     # Only this fraction of the listing is left.
     "shrink": Kind({"keep": _is_fraction}, ("keep",), ("listing",), True),
@@ -277,14 +282,15 @@ def altered(rule: Rule, call: Call, records: list[Record]) -> list[Record]:
                 hit = records[:1]
             else:
                 hit = _of(records, chosen)
-            fields = arguments["fields"]
+            fields = arguments.get("fields", {})
+            gone = arguments.get("without", ())
             if arguments.get("raw"):
                 fields = {
                     name: RawToken(value) if isinstance(value, str) else value
                     for name, value in fields.items()
                 }
             struck = {id(record) for record in hit}
-            return [_with(rec, fields) if id(rec) in struck else rec for rec in records]
+            return [_with(rec, fields, gone) if id(rec) in struck else rec for rec in records]
     return records
 
 
@@ -292,8 +298,8 @@ def _of(records: list[Record], codes: frozenset[str | None]) -> list[Record]:
     return [record for record in records if not codes or record.get("productCode") in codes]
 
 
-def _with(record: Record, fields: Mapping[str, Any]) -> Record:
-    record = dict(record)
+def _with(record: Record, fields: Mapping[str, Any], without: Sequence[str] = ()) -> Record:
+    record = {name: value for name, value in record.items() if name not in without}
     for name, value in fields.items():
         outer, _, inner = name.partition(".")
         record[outer] = (record.get(outer) or {}) | {inner: value} if inner else value

@@ -40,6 +40,7 @@ class Report:
             self._calls: Counter[str] = Counter()
             self._refused = 0
             self._repeated = 0
+            self._wrong_form = 0
             self._busiest = 0
             self._arrivals: dict[str, Window] = {}
             self._answered: set[bytes] = set()
@@ -73,6 +74,11 @@ class Report:
             self._refused += 1
             return self._refused
 
+    def wrong_form(self) -> None:
+        """A living token came in a form of the header that is not accepted."""
+        with self.lock:
+            self._wrong_form += 1
+
     def answered(self, interface: str, client: str, body: bytes) -> None:
         """The call got its 200 and its data, undisturbed."""
         with self.lock:
@@ -87,7 +93,8 @@ class Report:
 
         ``calls`` by interface and ``total``: calls read, refused ones included.
         ``max_calls_in_a_second``: the most arrivals of one client in any sliding second.
-        ``refused``: 429 by the rate rule, not by a fault. ``repeated``: calls like one of the same
+        ``refused``: 429 by the rate rule, not by a fault. ``wrong_form``: 401 since a living token
+        came in the other form of the header. ``repeated``: calls like one of the same
         client that had been answered, token calls left aside. ``seconds``: from the first call to
         the last. ``token_renewals``: tokens beyond the first of each client. ``pairs``: distinct
         (product, county) asked for stock. ``codes_priced``: distinct codes asked for a price.
@@ -98,6 +105,7 @@ class Report:
                 "total": sum(self._calls.values()),
                 "max_calls_in_a_second": self._busiest,
                 "refused": self._refused,
+                "wrong_form": self._wrong_form,
                 "repeated": self._repeated,
                 "seconds": 0.0 if self._first is None else round(self._last - self._first, 6),
                 "token_renewals": sum(count - 1 for count in self._tokens.values()),

@@ -6,6 +6,7 @@ without authentication: it listens on the loopback interface only. The catalog, 
 the faults and the bytes have modules of their own.
 """
 
+import base64
 import contextlib
 import datetime as dt
 import json
@@ -16,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -24,10 +25,11 @@ from zoneinfo import ZoneInfo
 
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.sandbox import CREDENTIALS, contract, wire
-from haier_pipeline.sandbox.catalog import Record, SandboxCatalog
+from haier_pipeline.sandbox.catalog import Record, SandboxCatalog, as_in_v1_0_7
 from haier_pipeline.sandbox.contract import Call
 from haier_pipeline.sandbox.faults import Faults, Rule, altered
-from haier_pipeline.sandbox.report import INTERFACES, Report, Window
+from haier_pipeline.sandbox.report import Report, Window
+from haier_pipeline.sandbox.settings import Settings
 from haier_pipeline.sandbox.wire import Reply
 
 _SHANGHAI = ZoneInfo("Asia/Shanghai")
@@ -36,114 +38,23 @@ _SOCKET_KINDS = frozenset({"truncate", "gzip_truncate", "oversize", "gzip_bomb",
 _MOST_BODY_BYTES = 16_000_000
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How the sandbox behaves when it behaves.
-
-    ``rate``: calls allowed in any second to one client, 0 for no limit; refused calls take no place
-    in the second. ``latency_ms``: bounds of the time an answer takes, uniform between them.
-    ``date``: the catalog's day, None for today in Shanghai. ``token_life``: seconds.
-    ``token_path``: where tokens are given; the other path is 404. ``counties``: where there are
-    warehouses, None for everywhere. ``envelope``: the interfaces whose data come inside
-    ``{"success", "code", "message", "data"}``. ``stock_shape``: ``list``, or ``object`` for the
-    single warehouse of older answers.
-    """
-
-    products: int = 300
-    seed: int = 1
-    latency_ms: tuple[float, float] = (0.0, 0.0)
-    rate: int = 100
-    date: dt.date | None = None
-    token_life: float = 3600
-    token_path: str = contract.TOKEN_PATHS[0]
-    counties: tuple[str, ...] | None = None
-    envelope: tuple[str, ...] = ("prices", "stock", "balance", "logistics")
-    stock_shape: str = "list"
-
-    def changed(self, values: Mapping[str, object]) -> "Settings":
-        """These settings with some others, from JSON; ``InvalidInput`` names what is wrong."""
-        known = {setting.name for setting in fields(self)}
-        new: dict[str, Any] = {}
-        for key, value in values.items():
-            if key not in known:
-                raise InvalidInput(f"{key}: not a setting; there are {', '.join(sorted(known))}")
-            try:
-                new[key] = _READERS[key](value)
-            except (TypeError, ValueError) as error:
-                raise InvalidInput(f"{key}: {error}") from error
-        return replace(self, **new)
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            setting.name: str(value) if isinstance(value, dt.date) else value
-            for setting in fields(self)
-            for value in [getattr(self, setting.name)]
-        }
-
-
-def _read_count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError("a whole number from 0")
-    return value
-
-
-def _read_latency(value: Any) -> tuple[float, float]:
-    low, high = (float(bound) for bound in value)
-    if not 0 <= low <= high < 3_600_000:
-        raise ValueError("two bounds in milliseconds, the lower first")
-    return low, high
-
-
-def _read_life(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise ValueError("seconds, more than 0")
-    return value
-
-
-def _read_date(value: Any) -> dt.date | None:
-    return None if value is None else dt.date.fromisoformat(value)
-
-
-def _read_choice(*choices: str) -> Any:
-    def read(value: Any) -> str:
-        if value not in choices:
-            raise ValueError(f"one of {', '.join(choices)}")
-        return str(value)
-
-    return read
-
-
-def _read_counties(value: Any) -> tuple[str, ...] | None:
-    if value is None:
-        return None
-    if not all(isinstance(code, str) and len(code) == 6 and code.isdigit() for code in value):
-        raise ValueError("codes of six digits")
-    return tuple(value)
-
-
-def _read_envelope(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not set(value) <= set(INTERFACES[1:]):
-        raise ValueError(f"a list of {', '.join(INTERFACES[1:])}")
-    return tuple(value)
-
-
-_READERS: Mapping[str, Any] = {
-    "products": _read_count,
-    "seed": _read_count,
-    "latency_ms": _read_latency,
-    "rate": _read_count,
-    "date": _read_date,
-    "token_life": _read_life,
-    "token_path": _read_choice(*contract.TOKEN_PATHS),
-    "counties": _read_counties,
-    "envelope": _read_envelope,
-    "stock_shape": _read_choice("list", "object"),
+_OPENINGS = {
+    "vendor": (
+        b'{"success":true,"code":0,"errCode":null,"infoMsgs":[],"warningMsgs":[],'
+        b'"errorMsg":null,"data":'
+    ),
+    "message": b'{"success":true,"code":200,"message":"success","data":',
 }
 
 
-def _failure(status: int, message: str, *headers: tuple[str, str]) -> Reply:
-    body = {"success": False, "code": str(status), "message": message, "data": None}
-    return Reply(status, wire.encode(body), headers)
+def _new_token(client: str) -> str:
+    """A text that looks like the platform's JWT. Its name at the end lets tests search for it."""
+
+    def part(value: object) -> str:
+        return base64.urlsafe_b64encode(wire.encode(value)).rstrip(b"=").decode()
+
+    head, claims = part({"alg": "HS256", "typ": "JWT"}), part({"client_id": client})
+    return f"{head}.{claims}.sandbox-token-{secrets.token_urlsafe(24)}"
 
 
 class Sandbox:
@@ -201,7 +112,7 @@ class Sandbox:
                 with self._lock:
                     self._tokens.clear()
             else:
-                return _instead(delivery), None
+                return self._instead(delivery), None
         reply = self._proper(call, altering)
         if reply.status == 200 and delivery is None:
             # Before it is sent: nobody can then repeat a call whose answer is not yet noted.
@@ -212,7 +123,7 @@ class Sandbox:
         if call.interface == "token":
             return str((call.body or {}).get("client_id", ""))
         # Tokens that have ended still tell whose call it is.
-        return self._owners.get(call.bearer or "", "")
+        return self._owners.get(call.token, "")
 
     def _count(self, call: Call) -> Reply | None:
         """Notes the call; the refusal if its client has used up the second."""
@@ -227,46 +138,66 @@ class Sandbox:
                 return None
             number = self.seen.refused()
         hint = (("Retry-After", "1"),) if number % 2 else ()
-        return _failure(429, f"more than {rate} calls in a second", *hint)
+        return self.refusal(429, f"more than {rate} calls in a second", headers=hint)
 
     def _proper(self, call: Call, altering: Sequence[Rule]) -> Reply:
         if call.interface == "token":
             return self._token(call)
         with self._lock:
-            life_ends = self._tokens.get(call.bearer or "")
+            life_ends = self._tokens.get(call.token)
         if life_ends is None or time.monotonic() >= life_ends:
-            return _failure(401, "not authorised: the token is missing, unknown or has ended")
-        wrong = contract.complaint(call)
+            return self.refusal(401, "not authorised: the token is missing, unknown or has ended")
+        if self.settings.token_form not in (call.form, "either"):
+            self.seen.wrong_form()
+            return self.refusal(401, "not authorised: the Authorization header has another form")
+        wrong = contract.complaint(call, listing_needs_codes=self.settings.listing_needs_codes)
         if wrong is not None:
-            return _failure(*wrong)
+            return self.refusal(400, wrong)
+        stranger = contract.stranger(call, self.settings.customer_code, self.settings.send_to_code)
+        if stranger is not None:
+            code, reason = stranger
+            return self.refusal(self.settings.refusal_status, reason, code=code)
         return Reply(200, self._enveloped(call.interface, self._data(call, altering)))
 
     def _token(self, call: Call) -> Reply:
-        if call.path != self.settings.token_path:
-            return _failure(404, "no such interface")
+        settings = self.settings
+        if call.path != settings.token_path and settings.other_token_status != 200:
+            return self.refusal(settings.other_token_status, "no tokens are given here")
         wrong = contract.complaint(call)
         if wrong is not None:
-            return _failure(*wrong)
+            return self.refusal(400, wrong)
         body = call.body or {}
         known = call.client.startswith(CREDENTIALS["client_id"])
         if not known or body["client_secret"] != CREDENTIALS["client_secret"]:
-            return _failure(401, "unknown client")
-        token = f"sandbox-token-{secrets.token_urlsafe(24)}"
-        life = self.settings.token_life
+            return self.refusal(401, "unknown client")
+        token = _new_token(call.client)
+        life = settings.token_life
         with self._lock:
+            if settings.one_token:
+                for other in [t for t in self._tokens if self._owners.get(t) == call.client]:
+                    del self._tokens[other]
             self._tokens[token] = time.monotonic() + life
             self._owners[token] = call.client
         self.seen.token_issued(call.client)
-        answer = {"access_token": token, "token_type": "Bearer", "expires_in": life}
+        answer = {"expires_at": int(time.time() + life), "expires_in": life, "token": token}
+        match settings.token_answer:
+            case "access_token":
+                answer = {"access_token": token, "token_type": "Bearer", "expires_in": life}
+            case "data":
+                return Reply(200, self._in_envelope(wire.encode(answer)))
         return Reply(200, wire.encode(answer))
 
     def _data(self, call: Call, altering: Sequence[Rule]) -> bytes:
         body = call.body or {}
         if call.interface == "logistics":
-            return wire.encode(self.catalog.logistics(body["orderCode"], self.today()))
+            return wire.encode(self._logistics(body))
         if call.interface == "listing" and not call.codes and not altering:
             return self._listing_of_everything()
         records = self._records(call, body)
+        if call.interface == "prices" and self.settings.rebate_form == "policy":
+            records = [as_in_v1_0_7(record) for record in records]
+        if call.interface == "stock" and self.settings.stock_quantity == "number":
+            records = [record | {"stock": int(record["stock"])} for record in records]
         for rule in altering:
             records = altered(rule, call, records)
         if call.interface == "stock" and self.settings.stock_shape == "object" and records:
@@ -284,6 +215,16 @@ class Sandbox:
                 return self.catalog.stock(body["productCode"], body["countyCode"], today)
         return self.catalog.balances(body["customerCode"])
 
+    def _logistics(self, body: Mapping[str, Any]) -> dict[str, list[Record]]:
+        found = self.catalog.logistics(body["orderCode"], self.today())
+        wanted = body.get("deliveryRecordCode")
+        if wanted is None:
+            return found
+        return {
+            name: [entry for entry in entries if entry["deliveryRecordCode"] == wanted]
+            for name, entries in found.items()
+        }
+
     def _listing_of_everything(self) -> bytes:
         """Encoded once, since it is the same every day and large for a large catalog."""
         listing = self._whole_listing
@@ -296,9 +237,64 @@ class Sandbox:
         return listing
 
     def _enveloped(self, interface: str, data: bytes) -> bytes:
-        if interface not in self.settings.envelope:
-            return data
-        return b'{"success":true,"code":"200","message":"success","data":' + data + b"}"
+        return self._in_envelope(data) if interface in self.settings.envelope else data
+
+    def _in_envelope(self, data: bytes) -> bytes:
+        return _OPENINGS[self.settings.envelope_form] + data + b"}"
+
+    def refusal(
+        self,
+        status: int,
+        reason: str,
+        *,
+        code: str | None = None,
+        fields: Mapping[str, Any] | None = None,
+        headers: Sequence[tuple[str, str]] = (),
+    ) -> Reply:
+        """The envelope that says no; ``code`` is its ``errCode``, ``fields`` go on top."""
+        envelope: dict[str, Any] = {"success": False, "code": status, "message": reason}
+        if self.settings.envelope_form == "vendor":
+            envelope = {
+                "success": False,
+                "code": 1,
+                "errCode": code,
+                "infoMsgs": [],
+                "warningMsgs": [],
+                "errorMsg": reason,
+            }
+        body = wire.encode(envelope | {"data": None} | dict(fields or {}))
+        return Reply(status, body, tuple(headers))
+
+    def _instead(self, rule: Rule) -> Reply:
+        """The answer of a rule that gives its own."""
+        arguments = rule.arguments
+        match rule.kind:
+            case "status":
+                status = arguments["status"]
+                headers = []
+                if "retry_after" in arguments:
+                    headers.append(("Retry-After", _retry_after(arguments["retry_after"])))
+                if "body" not in arguments:
+                    return self.refusal(status, "the sandbox was told to fail", headers=headers)
+                body = arguments["body"]
+                raw = body.encode() if isinstance(body, str) else wire.encode(body)
+                return Reply(status, raw, tuple(headers))
+            case "html":
+                return Reply(200, _HTML, content_type="text/html; charset=utf-8")
+            case "refuse":
+                message = arguments.get("message", "系统繁忙，请稍后再试")
+                fields = arguments.get("fields")
+                return self.refusal(arguments.get("status", 200), message, fields=fields)
+            case "redirect":
+                location = arguments.get("location", "https://elsewhere.sandbox.example/")
+                return Reply(arguments.get("status", 302), b"", (("Location", location),))
+            case "empty":
+                return Reply(200, b"")
+            case "null":
+                return Reply(200, b"null")
+        if "text" in arguments:
+            return Reply(200, arguments["text"].encode())
+        return Reply(200, wire.encode(arguments["answer"]))
 
     def control(self, method: str, topic: str, value: Any) -> Any:
         """One call to ``/_sandbox/``; ``InvalidInput`` for a bad one, KeyError for an unknown."""
@@ -329,37 +325,6 @@ class Sandbox:
             case _:
                 raise KeyError(topic)
         return {}
-
-
-def _instead(rule: Rule) -> Reply:
-    """The answer of a rule that gives its own."""
-    arguments = rule.arguments
-    match rule.kind:
-        case "status":
-            status = arguments["status"]
-            headers = []
-            if "retry_after" in arguments:
-                headers.append(("Retry-After", _retry_after(arguments["retry_after"])))
-            if "body" not in arguments:
-                return _failure(status, "the sandbox was told to fail", *headers)
-            body = arguments["body"]
-            raw = body.encode() if isinstance(body, str) else wire.encode(body)
-            return Reply(status, raw, tuple(headers))
-        case "html":
-            return Reply(200, _HTML, content_type="text/html; charset=utf-8")
-        case "refuse":
-            message = arguments.get("message", "系统繁忙，请稍后再试")
-            return replace(_failure(500, message), status=200)
-        case "redirect":
-            location = arguments.get("location", "https://elsewhere.sandbox.example/")
-            return Reply(arguments.get("status", 302), b"", (("Location", location),))
-        case "empty":
-            return Reply(200, b"")
-        case "null":
-            return Reply(200, b"null")
-    if "text" in arguments:
-        return Reply(200, arguments["text"].encode())
-    return Reply(200, wire.encode(arguments["answer"]))
 
 
 def _retry_after(value: str | float) -> str:
@@ -398,7 +363,7 @@ class _Connection(BaseHTTPRequestHandler):
             headers[name.strip().lower()] = value.strip()
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > _MOST_BODY_BYTES:
-            wire.send(self.connection, _failure(413, "the body is too large"))
+            wire.send(self.connection, self._refusal(413, "the body is too large"))
             return None
         body = self.rfile.read(int(length))
         if len(body) < int(length):
@@ -414,11 +379,19 @@ class _Connection(BaseHTTPRequestHandler):
             return
         interface = contract.PATHS.get(path)
         if interface is None or method != "POST":
-            wire.send(self.connection, _failure(404, "no such interface"))
+            wire.send(self.connection, self._refusal(404, "no such interface"))
             return
-        written = headers.get("authorization", "").strip()
-        bearer = written.removeprefix("Bearer ").strip() or None
-        call = Call(interface, path, body, _json_object(body), bearer)
+        token = headers.get("authorization", "")
+        scheme, _, word = token.partition(" ")
+        has_scheme = scheme.lower() == "bearer"
+        call = Call(
+            interface,
+            path,
+            body,
+            _json_object(body),
+            token=word.strip() if has_scheme else token,
+            form="bearer" if has_scheme else "bare",
+        )
         reply, mistreatment = self.server.sandbox.answer(call)
         if mistreatment is None:
             wire.send(self.connection, reply)
@@ -432,11 +405,19 @@ class _Connection(BaseHTTPRequestHandler):
             value = json.loads(body) if body else None
             return Reply(200, wire.encode(self.server.sandbox.control(method, topic, value)))
         except InvalidInput as error:
-            return _failure(400, str(error))
+            return _complaint(400, str(error))
         except ValueError:
-            return _failure(400, "the body is not JSON")
+            return _complaint(400, "the body is not JSON")
         except KeyError:
-            return _failure(404, "no such control")
+            return _complaint(404, "no such control")
+
+    def _refusal(self, status: int, reason: str) -> Reply:
+        return self.server.sandbox.refusal(status, reason)
+
+
+def _complaint(status: int, message: str) -> Reply:
+    """What a control answers to a bad wish."""
+    return Reply(status, wire.encode({"message": message}))
 
 
 def _json_object(body: bytes) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.platform.config import DealerConfig
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
+from haier_pipeline.sandbox.settings import Settings
 
 DAY = "2026-11-22"
 
@@ -24,7 +25,8 @@ def sandbox_process() -> Iterator[SandboxProcess]:
 @pytest.fixture
 def sandbox(sandbox_process: SandboxProcess) -> SandboxProcess:
     sandbox_process.reset(faults=True, tokens=True)
-    sandbox_process.set(rate=0, latency_ms=[0, 0], token_life=3600, token_path="/oauth2/auth")
+    settings = Settings().as_json() | {"products": 60, "rate": 0, "date": DAY}
+    sandbox_process.set(**settings)
     return sandbox_process
 
 

@@ -123,12 +123,16 @@ def test_what_a_repetition_cannot_heal_is_not_repeated(
     assert sandbox.report()["calls"]["stock"] == calls
 
 
+@pytest.mark.parametrize(
+    ("status", "kind"), [(200, CallRefused), (400, CallRefused), (403, PlatformClosed)]
+)
 def test_wrong_passwords_are_the_platforms_words_without_the_password(
-    sandbox: SandboxProcess, new_client: NewClient
+    sandbox: SandboxProcess, new_client: NewClient, status: int, kind: type[PlatformError]
 ) -> None:
-    """Fault matrix, row 2."""
-    error = failure(new_client(dealer={"seller_password": "canary"}), PlatformClosed)
-    assert "sellerPassword: wrong" in str(error)
+    """Fault matrix, rows 2 and 8."""
+    sandbox.set(refusal_status=status)
+    error = failure(new_client(dealer={"seller_password": "canary"}), kind)
+    assert "客户密码错误" in str(error)
     assert "canary" not in str(error)
 
 

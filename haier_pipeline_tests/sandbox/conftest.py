@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from haier_pipeline.sandbox import CREDENTIALS, contract
-from haier_pipeline.sandbox.server import RunningSandbox, Settings, running_sandbox
+from haier_pipeline.sandbox.server import RunningSandbox, running_sandbox
+from haier_pipeline.sandbox.settings import Settings
 
 PATH_OF = {interface: path for path, interface in reversed(contract.PATHS.items())}
 PROPER: dict[str, dict[str, Any]] = {
@@ -25,31 +26,34 @@ PROPER: dict[str, dict[str, Any]] = {
         "grant_type": "client_credentials",
     },
     "listing": {
-        "customerCode": "88000001",
-        "sendToCode": "88000002",
+        "customerCode": CREDENTIALS["customer_code"],
+        "sendToCode": CREDENTIALS["send_to_code"],
         "supplierCode": "1001",
         "searchType": "PTJSH",
         "passWord": CREDENTIALS["password"],
     },
     "prices": {
-        "customerCode": "88000001",
-        "sendToCode": "88000002",
+        "customerCode": CREDENTIALS["customer_code"],
+        "sendToCode": CREDENTIALS["send_to_code"],
         "priceType": "PT",
         "passWord": CREDENTIALS["password"],
         "productCodes": ["GA0SZC00U"],
     },
     "stock": {
-        "salesCode": "88000001",
-        "senderCode": "88000002",
+        "salesCode": CREDENTIALS["customer_code"],
+        "senderCode": CREDENTIALS["send_to_code"],
         "productCode": "GA0SZC00U",
         "countyCode": "110101",
         "source": "JSH-B",
         "sellerPassword": CREDENTIALS["seller_password"],
     },
-    "balance": {"customerCode": "88000001", "customerPassword": CREDENTIALS["password"]},
+    "balance": {
+        "customerCode": CREDENTIALS["customer_code"],
+        "customerPassword": CREDENTIALS["password"],
+    },
     "logistics": {
         "orderCode": "SO.20190106.000003",
-        "sellerCode": "88000001",
+        "sellerCode": CREDENTIALS["customer_code"],
         "sellerPassword": CREDENTIALS["seller_password"],
     },
 }
@@ -73,12 +77,16 @@ class Answer:
 
 
 class Dealer:
-    """One client of the platform: proper requests, changed where a test says so."""
+    """One client of the platform: proper requests, changed where a test says so.
+
+    ``scheme`` is the word before the token, none by default.
+    """
 
     def __init__(self, url: str, client_id: str = "sandbox") -> None:
         self.netloc = urlsplit(url).netloc
         self.client_id = client_id
-        self.bearer = ""
+        self.token = ""
+        self.scheme = ""
 
     def send(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Answer:
         connection = http.client.HTTPConnection(self.netloc, timeout=10)
@@ -90,8 +98,12 @@ class Dealer:
             connection.close()
 
     def login(self) -> "Dealer":
-        self.bearer = self.call("token", client_id=self.client_id).json["access_token"]
+        self.token = self.call("token", client_id=self.client_id).json["token"]
         return self
+
+    @property
+    def authorization(self) -> str:
+        return f"{self.scheme} {self.token}".strip()
 
     def body(self, interface: str, **changes: Any) -> bytes:
         """A proper body, with fields changed, or left out where the change is None."""
@@ -99,7 +111,7 @@ class Dealer:
         return json.dumps({k: v for k, v in fields.items() if v is not None}).encode()
 
     def call(self, interface: str, **changes: Any) -> Answer:
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.bearer}"}
+        headers = {"Content-Type": "application/json", "Authorization": self.authorization}
         return self.send("POST", PATH_OF[interface], self.body(interface, **changes), **headers)
 
     def request(self, interface: str, **changes: Any) -> bytes:
@@ -107,7 +119,7 @@ class Dealer:
         body = self.body(interface, **changes)
         head = (
             f"POST {PATH_OF[interface]} HTTP/1.1\r\nHost: {self.netloc}\r\n"
-            f"Authorization: Bearer {self.bearer}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Authorization: {self.authorization}\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         return head.encode() + body
 

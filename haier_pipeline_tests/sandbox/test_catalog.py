@@ -3,7 +3,9 @@
 import datetime as dt
 import json
 import re
+from collections import Counter
 from decimal import Decimal
+from typing import Any
 
 from haier_pipeline.sandbox.catalog import NO_PRICE, NOT_PROCURABLE, Record, SandboxCatalog
 
@@ -71,7 +73,8 @@ def test_a_few_products_are_not_procurable_and_a_few_have_no_price() -> None:
 
 def test_the_invoice_price_follows_from_the_supply_price_to_the_cent() -> None:
     catalog = SandboxCatalog(1, SIZE)
-    discounted = rebated = kinds = 0
+    discounted = rebated = 0
+    kinds: Counter[int] = Counter()
     for day in (DAY, DAY + dt.timedelta(days=9)):
         for wire in prices_on(catalog, day):
             if wire["supplyPrice"] is None:
@@ -82,15 +85,18 @@ def test_the_invoice_price_follows_from_the_supply_price_to_the_cent() -> None:
                 Decimal(record[name])
                 for name in ("supplyPrice", "invoicePrice", "marketPrice", "rebateMoney")
             )
-            policy = record["stockRebatePolicy"]
-            kind = isinstance(policy, str) and policy.isalpha()
-            discount = Decimal(0) if kind else Decimal(policy)
+            discount, kind = Decimal(record["rebateRate"]), record["stockRebatePolicy"]
             assert invoice == supply * (1 - discount) - rebate
             assert 0 < invoice <= supply < market
+            assert 0 <= discount < 1
+            assert type(kind) is int
             discounted += discount > 0
             rebated += rebate > 0
-            kinds += kind
-    assert min(discounted, rebated, kinds) > 50
+            kinds[kind] += 1
+            assert not (kind in (1, 5) and discount)
+            assert not (kind == 1 and rebate)
+    assert kinds.keys() == {0, 1, 2, 5}
+    assert min(discounted, rebated, *kinds.values()) > 50
 
 
 def test_a_day_moves_a_twentieth_of_the_prices_and_most_of_the_stock_only() -> None:
@@ -117,11 +123,37 @@ def test_stock_comes_from_up_to_four_warehouses_of_both_levels() -> None:
     assert {len(warehouses) for warehouses in answers} == {0, 1, 2, 3, 4}
     records = [record for warehouses in answers for record in warehouses]
     assert {str(record["warehouseGrade"]) for record in records} == {"0", "1"}
-    assert {type(record["stock"]) for record in records} == {int, str}
+    assert {type(record["stock"]) for record in records} == {str}
     for warehouses in answers:
         assert len({record["secCode"] for record in warehouses}) == len(warehouses)
     other = [catalog.stock(code, "310101", DAY) for code in catalog.procurable_codes()]
     assert answers != other
+
+
+def test_a_storage_location_serves_many_counties_and_tells_them_the_same_or_not() -> None:
+    """``secCode`` names a place: what another place has never stands under it."""
+    catalog = SandboxCatalog(1, 300)
+    shared: Counter[str] = Counter()
+    for code in catalog.procurable_codes():
+        told: dict[str, dict[str, Any]] = {}
+        for county in ("110101", "110102", "120101", "310101"):
+            for record in catalog.stock(code, county, DAY):
+                told.setdefault(record["secCode"], {})[county] = record
+        for sec_code, by_county in told.items():
+            places = {
+                (str(r["warehouseGrade"]), str(r.get("timelinessData"))) for r in by_county.values()
+            }
+            assert len(places) == 1, sec_code
+            if len(by_county) > 1:
+                same = len({record["stock"] for record in by_county.values()}) == 1
+                shared["same" if same else "different"] += 1
+            if sec_code.startswith("HFR"):
+                shared["nationwide"] += len(by_county) > 1
+            elif sec_code.startswith("P"):
+                assert len({county[:2] for county in by_county}) == 1
+            elif sec_code.startswith("K"):
+                assert len(by_county) == 1
+    assert min(shared["same"], shared["different"], shared["nationwide"]) > 50
 
 
 def test_only_the_named_counties_have_warehouses_where_some_are_named() -> None:
@@ -147,17 +179,100 @@ def test_answers_have_the_moods_of_the_wire() -> None:
     assert all(re.fullmatch(r"\d+\.\d\d", text) for text in texts)
 
 
-def test_an_order_is_delivered_as_days_pass() -> None:
-    catalog = SandboxCatalog(1, 1)
-    order = "SO.20261120.000003"
+LISTS = (
+    "getAllLogisticsInfoByOrderCode",
+    "getStockDeliveryLogisticsRecord",
+    "getStockDeliveryLogisticsRecordThirdparty",
+)
+
+
+def reached(entry: Record) -> list[str]:
+    """The words of the states that one delivery has reached, from whichever list it is."""
+    dtos = [
+        dto
+        for outbound in entry.get("getStoreOutboundLogisticsInfoResultDto", ())
+        for dto in outbound["deliveryLogisticsDtos"]
+    ]
+    nodes = [
+        node for parcel in entry.get("logisticsNoList", ()) for node in parcel["logisticsInfo"]
+    ]
+    return [
+        *(dto["stateDescription"] for dto in dtos),
+        *(state["stateName"] for state in entry.get("logisticsInfo", ())),
+        *(node["nodeName"] for node in nodes),
+    ]
+
+
+def deliveries(order: str, day: dt.date) -> dict[str, list[str]]:
+    lists = SandboxCatalog(1, 20).logistics(order, day)
+    return {e["deliveryRecordCode"]: reached(e) for entries in lists.values() for e in entries}
+
+
+def test_an_order_is_delivered_piece_by_piece_as_days_pass() -> None:
+    order = "SO.20261120.000005"
     ordered = dt.date(2026, 11, 20)
 
-    def steps(days: int) -> list[str]:
-        lists = catalog.logistics(order, ordered + dt.timedelta(days=days)).values()
-        return [record["logisticsStatus"] for records in lists for record in records]
+    def steps(days: int) -> list[int]:
+        found = deliveries(order, ordered + dt.timedelta(days=days))
+        return [len(found[code]) for code in sorted(found)]
 
     assert steps(-1) == []
-    assert [len(steps(days)) for days in (0, 1, 2, 3, 30)] == [1, 2, 3, 4, 4]
-    assert steps(3)[-1] == "已签收"
+    assert [steps(days) for days in range(6)] == [
+        [0, 0, 0],
+        [1, 1, 1],
+        [2, 2, 2],
+        [3, 2, 2],
+        [3, 3, 2],
+        [3, 3, 3],
+    ]
+    assert deliveries(order, DAY).keys() == {f"{order}.F{number}" for number in (1, 2, 3)}
     for unknown in ("", "SO.20261120.000000", "SO.20261340.000001", "X", "SO.20261123.000001"):
-        assert list(catalog.logistics(unknown, DAY).values()) == [[], [], []]
+        assert list(SandboxCatalog(1, 1).logistics(unknown, DAY).values()) == [[], [], []]
+
+
+def test_an_order_whose_number_ends_in_7_stays_half_delivered() -> None:
+    for number in (7, 17, 27):
+        found = deliveries(f"SO.20250101.{number:06}", DAY)
+        delivered = ["已签收" in states for states in found.values()]
+        assert len(delivered) >= 2
+        assert delivered.count(False) == 1
+    for number in (3, 4, 5):
+        found = deliveries(f"SO.20250101.{number:06}", DAY)
+        assert all("已签收" in states for states in found.values())
+
+
+def test_the_entries_of_the_three_lists_have_the_fields_of_the_contract() -> None:
+    lists = SandboxCatalog(1, 20).logistics("SO.20250101.000005", DAY)
+    assert tuple(lists) == LISTS
+    [central], [own], [courier] = lists.values()
+    assert central.keys() == {
+        *("deliveryRecordCode", "deliveryCreateTime", "deliveryModel", "isTranfer"),
+        *("getStoreOutboundLogisticsInfoResultDto", "deliveryRecordDetailDtoList"),
+    }
+    [outbound] = central["getStoreOutboundLogisticsInfoResultDto"]
+    assert outbound.keys() == {
+        *("id", "logisticsCompanyName", "expNo", "expNoList", "deliveryContact", "deliveryPhone"),
+        *("vehicleInformation", "recordCode", "orderStatus", "orderStatusName", "orderCode"),
+        *("deliveryLogisticsDtos", "logisticsUrl", "barcodes", "sendDate"),
+    }
+    assert type(outbound["id"]) is int
+    last = outbound["deliveryLogisticsDtos"][-1]
+    assert (last["stateCode"], last["stateDescription"]) == ("DELIVERED", "已签收")
+    assert own.keys() == {
+        *("logisticsCode", "deliveryRecordCode", "logisticsInfo", "deliveryRecordDetailDtoList"),
+        "itemPictureUrl",
+    }
+    assert [state["statusCode"] for state in own["logisticsInfo"]] == ["LF", "PS", "DELIVERED"]
+    assert own["logisticsInfo"][0].keys() == {
+        *("vehicleInformation", "deliveryContact", "deliveryPhone", "statusCode", "stateTime"),
+        *("stateDescription", "stateName", "createTime"),
+    }
+    [parcel] = courier["logisticsNoList"]
+    assert parcel.keys() == {"logisticsNo", "logisticsName", "logisticsInfo"}
+    assert parcel["logisticsInfo"][0].keys() == {"nodeName", "context", "stateTime", "state"}
+    for entry in (central, own, courier):
+        [item] = entry["deliveryRecordDetailDtoList"]
+        assert item.keys() == {
+            *("itemName", "itemModel", "itemUnit", "shippingQty", "itemPictureUrl"),
+        }
+        assert type(item["shippingQty"]) is int

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.report import Window
-from haier_pipeline.sandbox.server import RunningSandbox, Settings, running_sandbox
+from haier_pipeline.sandbox.server import RunningSandbox, running_sandbox
+from haier_pipeline.sandbox.settings import Settings
 
 if TYPE_CHECKING:
     from haier_pipeline_tests.sandbox.conftest import Dealer
@@ -19,6 +21,13 @@ PASSWORDS = {
     "balance": "customerPassword",
     "logistics": "sellerPassword",
 }
+PARTIES = [
+    ("listing", "customerCode sendToCode"),
+    ("prices", "customerCode sendToCode"),
+    ("stock", "salesCode senderCode"),
+    ("balance", "customerCode"),
+    ("logistics", "sellerCode"),
+]
 REQUIRED = [
     ("token", "client_id client_secret grant_type"),
     ("listing", "customerCode supplierCode searchType passWord sendToCode"),
@@ -35,15 +44,13 @@ def test_every_interface_answers_what_the_catalog_says(
     catalog, day = running.sandbox.catalog, dt.date(2026, 11, 22)
     assert dealer.call("listing").json == catalog.listing(day)
     assert dealer.call("listing", productCodes=codes[:3]).json == catalog.listing(day, codes[:3])
-    prices = dealer.call("prices", productCodes=[*codes[:20]]).json
-    assert prices["success"] is True
-    assert prices["data"] == catalog.prices(codes[:20], day)
+    assert dealer.call("prices", productCodes=codes[:20]).json == catalog.prices(codes[:20], day)
     stock = dealer.call("stock", productCode=codes[0]).json
     assert stock["data"] == catalog.stock(codes[0], "110101", day)
-    assert dealer.call("balance").data == catalog.balances("88000001")
+    assert dealer.call("balance").data == catalog.balances(CREDENTIALS["customer_code"])
     order = "SO.20190106.000003"
-    assert dealer.call("logistics").data == catalog.logistics(order, day)
-    assert dealer.call("logistics").data["getAllLogisticsInfoByOrderCode"]
+    assert dealer.call("logistics").json == catalog.logistics(order, day)
+    assert dealer.call("logistics").json["getAllLogisticsInfoByOrderCode"]
 
 
 def test_unknown_codes_are_left_out_and_have_no_stock(dealer: "Dealer", codes: list[str]) -> None:
@@ -62,7 +69,7 @@ def test_a_missing_field_is_refused_by_name(dealer: "Dealer", interface: str, fi
         answer = dealer.call(interface, **{field: change})
         assert answer.status == 400
         assert answer.json["success"] is False
-        assert field in answer.json["message"]
+        assert field in answer.json["errorMsg"]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +84,9 @@ def test_a_missing_field_is_refused_by_name(dealer: "Dealer", interface: str, fi
         ("stock", {"source": "JSH"}, "source"),
         ("stock", {"countyCode": "11010"}, "countyCode"),
         ("stock", {"countyCode": "朝阳区一二三"}, "countyCode"),
+        ("logistics", {"memberId": "7"}, "memberId"),
+        ("logistics", {"memberId": True}, "memberId"),
+        ("logistics", {"deliveryRecordCode": 1}, "deliveryRecordCode"),
         ("token", {"grant_type": "password"}, "grant_type"),
     ],
 )
@@ -85,7 +95,7 @@ def test_a_wrong_parameter_is_refused_by_name(
 ) -> None:
     answer = dealer.call(interface, **changes)
     assert answer.status == 400
-    assert named in answer.json["message"]
+    assert named in answer.json["errorMsg"]
 
 
 def test_the_ship_to_party_is_only_needed_where_haier_itself_supplies(dealer: "Dealer") -> None:
@@ -93,19 +103,122 @@ def test_the_ship_to_party_is_only_needed_where_haier_itself_supplies(dealer: "D
 
 
 @pytest.mark.parametrize(("interface", "field"), PASSWORDS.items())
-def test_a_wrong_password_is_forbidden(dealer: "Dealer", interface: str, field: str) -> None:
+def test_a_wrong_password_is_refused_in_the_vendors_words(
+    dealer: "Dealer", interface: str, field: str
+) -> None:
     answer = dealer.call(interface, **{field: "wrong"})
-    assert answer.status == 403
-    assert field in answer.json["message"]
+    assert answer.status == 200
+    assert answer.json == {
+        "success": False,
+        "code": 1,
+        "errCode": "PASSWORD_WRONG",
+        "infoMsgs": [],
+        "warningMsgs": [],
+        "errorMsg": "客户密码错误",
+        "data": None,
+    }
+
+
+@pytest.mark.parametrize(
+    ("interface", "field"),
+    [(name, field) for name, all_ in PARTIES for field in all_.split()],
+)
+def test_another_partys_code_is_refused_by_name(
+    dealer: "Dealer", interface: str, field: str
+) -> None:
+    """Sold-to and ship-to party have codes of their own, and neither passes for the other."""
+    ours = (CREDENTIALS["customer_code"], CREDENTIALS["send_to_code"])
+    assert all(len(code) == 10 and code.startswith("88") for code in ours)
+    for other in ("8899999999", "88001234", *ours):
+        answer = dealer.call(interface, **{field: other})
+        assert answer.status == 200
+        is_right = other == ours[field in ("sendToCode", "senderCode")]
+        if is_right:
+            assert not isinstance(answer.json, dict) or answer.json.get("success", True)
+        else:
+            assert answer.json["success"] is False
+            assert field in answer.json["errorMsg"]
+
+
+@pytest.mark.parametrize("status", [400, 403])
+def test_the_refusal_of_an_account_can_have_another_status(dealer: "Dealer", status: int) -> None:
+    dealer.control("POST", "settings", {"refusal_status": status})
+    answer = dealer.call("balance", customerPassword="wrong")
+    assert answer.status == status
+    assert (answer.json["code"], answer.json["errorMsg"]) == (1, "客户密码错误")
+    assert dealer.call("balance").status == 200
+
+
+def test_the_parties_that_are_let_in_can_be_others(dealer: "Dealer") -> None:
+    """Such as codes of eight characters, which nobody has seen live."""
+    dealer.control("POST", "settings", {"customer_code": "88000001", "send_to_code": "88000002"})
+    assert dealer.call("stock").json["success"] is False
+    changes = {"salesCode": "88000001", "senderCode": "88000002"}
+    assert dealer.call("stock", **changes).json["success"] is True
+
+
+def test_the_listing_of_everything_can_be_refused_with_a_clear_sentence(dealer: "Dealer") -> None:
+    assert len(dealer.call("listing").json) == 60
+    dealer.control("POST", "settings", {"listing_needs_codes": True})
+    refused = dealer.call("listing")
+    assert refused.status == 400
+    assert refused.json["errorMsg"] == "productCodes: required here, a list of 1 to 20 codes"
+    assert dealer.call("listing", productCodes=["GA0SZC00U"]).json == []
 
 
 @pytest.mark.parametrize("interface", PASSWORDS)
 def test_every_interface_wants_a_token(stranger: "Dealer", interface: str) -> None:
     assert stranger.call(interface).status == 401
-    stranger.bearer = "sandbox-token-invented"
+    stranger.token = "sandbox-token-invented"
     assert stranger.call(interface).status == 401
     stranger.login()
     assert stranger.call(interface).status == 200
+
+
+@pytest.mark.parametrize(
+    ("form", "statuses"), [("bare", (200, 401)), ("bearer", (401, 200)), ("either", (200, 200))]
+)
+def test_the_token_is_sent_bare_unless_a_setting_says_otherwise(
+    dealer: "Dealer", form: str, statuses: tuple[int, int]
+) -> None:
+    assert dealer.control("GET", "settings").json["token_form"] == "bare"
+    dealer.control("POST", "settings", {"token_form": form})
+    for scheme, status in zip(("", "Bearer"), statuses, strict=True):
+        dealer.scheme = scheme
+        assert dealer.call("balance").status == status
+    assert dealer.report()["wrong_form"] == statuses.count(401)
+    dealer.scheme = "Basic"
+    assert dealer.call("balance").status == 401
+    assert dealer.report()["wrong_form"] == statuses.count(401), "that is no token at all"
+
+
+def test_the_token_answer_has_the_vendors_fields_and_older_ones_on_demand(dealer: "Dealer") -> None:
+    answer = dealer.call("token").json
+    assert answer.keys() == {"token", "expires_in", "expires_at"}
+    assert abs(answer["expires_at"] - time.time() - 3600) < 5
+    assert answer["token"].count(".") == 2
+    dealer.control("POST", "settings", {"token_answer": "access_token"})
+    older = dealer.call("token").json
+    assert older.keys() == {"access_token", "token_type", "expires_in"}
+    dealer.token = older["access_token"]
+    assert dealer.call("balance").status == 200
+    dealer.control("POST", "settings", {"token_answer": "data"})
+    wrapped = dealer.call("token").json
+    assert wrapped["success"] is True
+    dealer.token = wrapped["data"]["token"]
+    assert dealer.call("balance").status == 200
+
+
+def test_a_new_token_can_end_the_clients_old_one_and_no_others(
+    running: RunningSandbox, dealer: "Dealer", stranger: "Dealer"
+) -> None:
+    dealer.control("POST", "settings", {"one_token": True})
+    stranger.login()
+    old = dealer.token
+    dealer.login()
+    assert dealer.call("balance").status == stranger.call("balance").status == 200
+    dealer.token = old
+    assert dealer.call("balance").status == 401
 
 
 def test_unknown_clients_and_wrong_secrets_get_no_token(stranger: "Dealer") -> None:
@@ -127,7 +240,13 @@ def test_tokens_can_be_given_at_the_other_path(dealer: "Dealer") -> None:
     assert dealer.send("POST", "/oauth2/token", body).status == 404
     assert dealer.control("POST", "settings", {"token_path": "/oauth2/token"}).status == 200
     assert dealer.send("POST", "/oauth2/auth", body).status == 404
-    assert "access_token" in dealer.send("POST", "/oauth2/token", body).json
+    assert "token" in dealer.send("POST", "/oauth2/token", body).json
+    for status in (401, 405, 500):
+        dealer.control("POST", "settings", {"other_token_status": status})
+        assert dealer.send("POST", "/oauth2/auth", body).status == status
+        assert dealer.send("POST", "/oauth2/token", body).status == 200
+    dealer.control("POST", "settings", {"other_token_status": 200})
+    assert "token" in dealer.send("POST", "/oauth2/auth", body).json
 
 
 def test_other_methods_and_paths_do_not_exist(dealer: "Dealer") -> None:
@@ -202,6 +321,7 @@ def test_the_report_counts_repetitions_pairs_codes_and_renewals(
         },
         "total": 11,
         "refused": 0,
+        "wrong_form": 0,
         "repeated": 1,
         "token_renewals": 2,
         "pairs": 2,
@@ -249,6 +369,76 @@ def test_settings_change_what_is_served(dealer: "Dealer", codes: list[str]) -> N
     assert after != before
     warehouse = dealer.call("stock", productCode=codes[0]).json
     assert warehouse["secCode"]
+    assert isinstance(warehouse["stock"], str)
+    dealer.control("POST", "settings", {"stock_quantity": "number"})
+    assert dealer.call("stock", productCode=codes[0]).json["stock"] == int(warehouse["stock"])
+
+
+def test_the_envelope_is_the_vendors_where_it_prints_one(dealer: "Dealer") -> None:
+    """Printed for balance and stock; the other examples are empty."""
+    for interface in ("stock", "balance"):
+        envelope = dealer.call(interface).json
+        assert envelope.pop("data") is not None
+        assert envelope == {
+            "success": True,
+            "code": 0,
+            "errCode": None,
+            "infoMsgs": [],
+            "warningMsgs": [],
+            "errorMsg": None,
+        }
+    assert "success" not in dealer.call("logistics").json
+
+
+def test_the_envelope_of_the_integrators_notes_calls_the_reason_message(dealer: "Dealer") -> None:
+    dealer.control("POST", "settings", {"envelope_form": "message"})
+    good = dealer.call("balance").json
+    assert (good["success"], good["code"], good["message"]) == (True, 200, "success")
+    bad = dealer.call("balance", customerPassword="wrong").json
+    assert bad == {"success": False, "code": 200, "message": "客户密码错误", "data": None}
+
+
+def test_the_older_rebate_form_has_one_field_for_discount_and_kind(
+    running: RunningSandbox, dealer: "Dealer"
+) -> None:
+    dealer.control("POST", "settings", {"products": 400})
+    codes = running.sandbox.catalog.procurable_codes()
+    newer = {record["productCode"]: record for record in prices_of(dealer, codes)}
+    dealer.control("POST", "settings", {"rebate_form": "policy"})
+    older = {record["productCode"]: record for record in prices_of(dealer, codes)}
+    seen = set()
+    for code, record in newer.items():
+        rate, kind = record.pop("rebateRate"), record.pop("stockRebatePolicy")
+        policy = older[code].pop("stockRebatePolicy")
+        assert older[code] == record
+        if float(rate):
+            assert policy == rate
+            seen.add("discount")
+        else:
+            assert policy == {0: rate, 1: "BF", 2: "FHQ", 5: "DTDBF"}[kind]
+            seen.add(policy)
+    assert {"discount", "BF", "FHQ", "DTDBF", 0} <= seen
+
+
+def test_the_logistics_of_one_delivery_can_be_asked_for(dealer: "Dealer") -> None:
+    order = "SO.20190106.000005"
+    everything = [entry for entries in dealer.call("logistics", orderCode=order).json.values()
+                  for entry in entries]  # fmt: skip
+    assert sorted(e["deliveryRecordCode"] for e in everything) == [
+        f"{order}.F{n}" for n in (1, 2, 3)
+    ]
+    one = dealer.call("logistics", orderCode=order, deliveryRecordCode=f"{order}.F2", memberId=7)
+    assert sorted(map(len, one.json.values())) == [0, 0, 1]
+    none = dealer.call("logistics", orderCode=order, deliveryRecordCode=f"{order}.F9")
+    assert sorted(map(len, none.json.values())) == [0, 0, 0]
+
+
+def prices_of(dealer: "Dealer", codes: list[str]) -> list[dict[str, Any]]:
+    return [
+        record
+        for start in range(0, len(codes), 20)
+        for record in dealer.call("prices", productCodes=codes[start : start + 20]).data
+    ]
 
 
 @pytest.mark.parametrize(
@@ -262,6 +452,11 @@ def test_settings_change_what_is_served(dealer: "Dealer", codes: list[str]) -> N
         ({"token_life": 0}, "token_life"),
         ({"envelope": ["token"]}, "envelope"),
         ({"stock_shape": "map"}, "stock_shape"),
+        ({"token_form": "basic"}, "token_form"),
+        ({"one_token": 1}, "one_token"),
+        ({"refusal_status": True}, "refusal_status"),
+        ({"customer_code": 8800123456}, "customer_code"),
+        ({"other_token_status": 302}, "other_token_status"),
         ({"counties": ["x"]}, "counties"),
         ({"colour": 1}, "colour"),
     ],

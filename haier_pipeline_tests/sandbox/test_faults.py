@@ -62,9 +62,26 @@ def test_html_refuse_empty_and_null(dealer: "Dealer") -> None:
     assert b"<html>" in html.content
     assert refused.status == 200
     assert refused.json["success"] is False
-    assert refused.json["message"] == "账号已冻结"
+    assert (refused.json["code"], refused.json["errorMsg"]) == (1, "账号已冻结")
     assert (empty.status, empty.content) == (200, b"")
     assert (null.status, null.json) == (200, None)
+
+
+def test_refuse_can_say_no_in_any_form_with_any_status(dealer: "Dealer") -> None:
+    fields = {"code": "401", "errorMsg": None, "error": "token expired"}
+    dealer.fault(kind="refuse", interface="*", status=403, fields=fields, times=2)
+    for interface in ("token", "balance"):
+        answer = dealer.call(interface)
+        assert answer.status == 403
+        assert answer.json["success"] is False
+        assert fields.items() <= answer.json.items()
+
+
+def test_status_can_say_anything_with_200(dealer: "Dealer") -> None:
+    body = {"success": "1", "data": None}
+    dealer.fault(kind="status", status=200, interface="prices", body=body, times=1)
+    answer = dealer.call("prices")
+    assert (answer.status, answer.json) == (200, body)
 
 
 def test_truncate_announces_more_than_it_sends(dealer: "Dealer") -> None:
@@ -169,7 +186,7 @@ def test_token_answers_can_be_anything(dealer: "Dealer") -> None:
     dealer.fault(kind="token", answer={"data": {"token": None, "expires_in": "soon"}}, times=1)
     assert dealer.call("balance").status == 200
     assert dealer.call("token").json == {"data": {"token": None, "expires_in": "soon"}}
-    assert "access_token" in dealer.call("token").json
+    assert dealer.call("token").json["token"]
 
 
 def test_answer_is_sent_as_it_is(dealer: "Dealer") -> None:
@@ -230,6 +247,12 @@ def test_malform_takes_the_first_record_and_reaches_inside(
     # Where there is no record at all, the fields make one.
     dealer.fault(kind="malform", interface="stock", product_code="GONE", fields={"stock": -3})
     assert dealer.call("stock", productCode="GONE").data == [{"stock": -3}]
+
+
+def test_malform_can_take_fields_out(dealer: "Dealer", codes: list[str]) -> None:
+    dealer.fault(kind="malform", interface="listing", codes=codes[:1], without=["isSales"])
+    without = [r["productCode"] for r in dealer.call("listing").data if "isSales" not in r]
+    assert without == codes[:1]
 
 
 def test_malform_strikes_several_codes_of_a_listing_of_everything(
@@ -294,7 +317,7 @@ def test_a_rule_meets_only_its_interface_product_and_county(
     for product, county in ((codes[0], "110101"), (codes[1], "310101")):
         answer = dealer.call("stock", productCode=product, countyCode=county)
         assert answer.json["success"] is True
-    assert dealer.call("prices", productCodes=codes[:1]).json["success"] is True
+    assert dealer.call("prices", productCodes=codes[:1]).json[0]["productCode"] == codes[0]
 
 
 def test_records_can_be_changed_in_several_ways_at_once(dealer: "Dealer", codes: list[str]) -> None:
@@ -328,6 +351,8 @@ def test_records_can_be_changed_in_several_ways_at_once(dealer: "Dealer", codes:
         ({"kind": "shrink", "keep": 1.5}, "keep"),
         ({"kind": "omit"}, "codes"),
         ({"kind": "malform", "fields": []}, "fields"),
+        ({"kind": "malform", "raw": True}, "fields"),
+        ({"kind": "refuse", "status": 99}, "status"),
         ({"kind": "reset", "when": "after"}, "when"),
         ({"kind": "hang", "seconds": "1"}, "seconds"),
         ({"kind": "vanish", "codes": "A"}, "codes"),
@@ -367,7 +392,7 @@ def test_an_ordinary_client_meets_the_fault_as_an_error(
     dealer.fault(interface="balance", times=1, **rule)
     path = next(path for path, interface in PATHS.items() if interface == "balance")
     url = f"http://{dealer.netloc}{path}"
-    headers = {"Authorization": f"Bearer {dealer.bearer}"}
+    headers = {"Authorization": dealer.authorization}
     with requests.Session() as session:
 
         def ask() -> Any:

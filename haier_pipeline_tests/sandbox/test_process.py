@@ -127,7 +127,15 @@ def test_arguments_become_settings_and_faults(tmp_path: Path) -> None:
     assert settings.date == dt.date(2026, 11, 22)
     assert [rule.kind for rule in faults] == ["empty", "drip"]
     assert [rule.kind for rule in _arguments(["--faults", '{"kind": "html"}'])[2]] == ["html"]
-    for wrong in (["--rate", "-1"], ["--faults", '{"kind": "x"}'], ["--faults", "/no/file"]):
+    forms = _arguments(["--rate", "7", "--settings", '{"rate": 8, "token_form": "bearer"}'])[1]
+    assert (forms.rate, forms.token_form) == (8, "bearer")
+    for wrong in (
+        ["--settings", "[]"],
+        ["--settings", '{"x": 1}'],
+        ["--rate", "-1"],
+        ["--faults", '{"kind": "x"}'],
+        ["--faults", "/no/file"],
+    ):
         with pytest.raises(SystemExit), contextlib.redirect_stderr(None):
             _arguments(wrong)
 

@@ -253,12 +253,16 @@ def test_one_byte_a_second_is_stopped_by_the_deadline_of_an_attempt(
     heals()
 
 
+@pytest.mark.parametrize("status", [200, 400, 403])
 def test_a_wrong_password_is_refused_once_and_never_shown(
-    shop: Any, good: Any, sandbox: SandboxProcess, heals: Any
+    shop: Any, good: Any, sandbox: SandboxProcess, heals: Any, status: int
 ) -> None:
-    """Fault matrix, row 2 and invariant D."""
+    """Fault matrix, rows 2 and 8, and invariant D."""
+    sandbox.set(refusal_status=status)
     ended = shop.sync(password="c4nary +/&=%秘密")
-    assert "HTTP 403" in ended["product_listings"].result.message
+    message = ended["product_listings"].result.message
+    assert "客户密码错误" in message
+    assert status == 200 or f"HTTP {status}" in message
     assert sandbox.report()["calls"]["listing"] == 1
     assert shop.catalog() == good
     heals()
