@@ -230,7 +230,7 @@ class HaierClient:
 
     def check_token(self) -> None:
         """Make sure that there is a token for this dealer. Raises `PlatformClosed`."""
-        self._tokens.current()
+        self._tokens.current(time.monotonic())
 
     def list_products(self, product_codes: Iterable[str] = ()) -> Answer[answers.ProductListing]:
         """Return the listing of the given codes, or of every procurable product if there are none.
@@ -427,7 +427,7 @@ class HaierClient:
         began = time.monotonic()
         while True:
             # Before the turn, since a token takes a turn of its own.
-            with self._credential(endpoint) as credential:
+            with self._credential(endpoint, began) as credential:
                 self._pace.wait()
                 self.stats.count_call(endpoint)
                 made += 1
@@ -443,14 +443,17 @@ class HaierClient:
                     problem = f"{error}; check the address and the proxy"
                     sentence = _sentence(endpoint, about, problem)
                     raise PlatformClosed(sentence, endpoint=endpoint, attempts=made) from None
+                # Before the next one is let in: it is to go out with what this one has found out.
                 if credential is not None and verdict.is_answer:
                     self._tokens.answered(credential, is_accepted=verdict.accepts_the_token)
+                if credential is not None and verdict.step is Step.RENEW:
+                    renewals += 1
+                    refusal = self._refusal(endpoint, about, verdict, made)
+                    self._tokens.refused(credential, refusal, began=began)
             if verdict.step is Step.DONE:
                 return verdict.data
-            if verdict.step is Step.RENEW and credential is not None and renewals < MOST_RENEWALS:
-                renewals += 1
-                refusal = self._refusal(endpoint, about, verdict, made)
-                self._tokens.refused(credential, refusal, began=began)
+            if verdict.step is Step.RENEW and 0 < renewals <= MOST_RENEWALS:
+                pass
             elif verdict.step is Step.REPEAT:
                 if verdict.status == 429:
                     self.stats.count_refused()
@@ -460,8 +463,8 @@ class HaierClient:
                 raise self._refusal(endpoint, about, verdict, made)
             self.stats.count_retry()
 
-    def _credential(self, endpoint: str) -> AbstractContextManager[Credential | None]:
-        return nullcontext() if endpoint == "token" else self._tokens.lend()
+    def _credential(self, endpoint: str, began: float) -> AbstractContextManager[Credential | None]:
+        return nullcontext() if endpoint == "token" else self._tokens.lend(began)
 
     def _attempt(
         self,

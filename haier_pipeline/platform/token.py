@@ -180,12 +180,15 @@ class TokenKeeper:
         self._failed_at = -math.inf
         self._failure: PlatformError | None = None
 
-    def current(self) -> Credential:
-        """Return a token that holds, fetching one if need be. Raises `PlatformClosed`."""
+    def current(self, began: float) -> Credential:
+        """Return a token that holds, fetching one if need be.
+
+        ``began`` is when the caller began (`time.monotonic` seconds). Raises `PlatformClosed`, also
+        where another thread has found out since then that there is none.
+        """
         credential = self._credential
         if credential is not None and time.monotonic() < self._renew_at:
             return credential
-        began = time.monotonic()
         with self._lock:
             self._raise_failure(began)
             credential = self._credential
@@ -196,10 +199,10 @@ class TokenKeeper:
             return credential
 
     @contextmanager
-    def lend(self) -> Iterator[Credential]:
+    def lend(self, began: float) -> Iterator[Credential]:
         """A token for one attempt; one attempt at a time where nobody knows that it is accepted."""
         while True:
-            credential = self.current()
+            credential = self.current(began)
             if credential.is_proven:
                 yield credential
                 return
