@@ -230,7 +230,7 @@ class HaierClient:
 
     def check_token(self) -> None:
         """Make sure that there is a token for this dealer. Raises `PlatformClosed`."""
-        self._tokens.current(time.monotonic())
+        self._tokens.current()
 
     def list_products(self, product_codes: Iterable[str] = ()) -> Answer[answers.ProductListing]:
         """Return the listing of the given codes, or of every procurable product if there are none.

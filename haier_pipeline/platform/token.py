@@ -180,15 +180,17 @@ class TokenKeeper:
         self._failed_at = -math.inf
         self._failure: PlatformError | None = None
 
-    def current(self, began: float) -> Credential:
+    def current(self, began: float | None = None) -> Credential:
         """Return a token that holds, fetching one if need be.
 
-        ``began`` is when the caller began (`time.monotonic` seconds). Raises `PlatformClosed`, also
-        where another thread has found out since then that there is none.
+        ``began`` is when the caller began (`time.monotonic` seconds), now where it is left out.
+        Raises `PlatformClosed`, also where another thread has found out since then that there is
+        none.
         """
         credential = self._credential
         if credential is not None and time.monotonic() < self._renew_at:
             return credential
+        began = time.monotonic() if began is None else began
         with self._lock:
             self._raise_failure(began)
             credential = self._credential
