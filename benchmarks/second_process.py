@@ -8,9 +8,7 @@ import os
 import threading
 from itertools import repeat
 
-from haier_pipeline.catalog.pace import SharedLedger
 from haier_pipeline.installation import Installation
-from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.platform.fanout import fan_out
 from haier_pipeline.settings import read_settings
 
@@ -20,8 +18,7 @@ WORKERS = 16
 def main() -> None:
     with Installation(read_settings(os.environ)) as installation:
         config = installation.dealers.config("haier")
-        ledger = SharedLedger(installation.engine, config.name)
-        with HaierClient(config, ledger=ledger, workers=WORKERS) as client:
+        with installation.dealers.client(config, workers=WORKERS) as client:
             codes = [record.value.product_code for record in client.list_products().records]
 
             def call(county: str) -> object:

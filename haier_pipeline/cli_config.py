@@ -320,6 +320,7 @@ def _as_json(dealer: "Dealer") -> dict[str, Any]:
         "is_active": dealer.is_active,
         "is_shadowed": dealer.is_shadowed,
         "config": dict(dealer.config),
+        "unknown_keys": list(dealer.unknown_keys),
         "secrets": dict(dealer.secrets),
     }
 
@@ -337,6 +338,8 @@ def _print_dealer(dealer: "Dealer", as_json: bool) -> None:
         table.add_row(key, escape(shown))
     for key, is_set in dealer.secrets.items():
         table.add_row(key, "set" if is_set else "not set")
+    if dealer.unknown_keys:
+        table.add_row("left as they are", escape(", ".join(dealer.unknown_keys)))
     Console().print(table)
 
 

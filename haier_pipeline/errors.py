@@ -61,6 +61,8 @@ class PlatformError(HaierError):
     ``endpoint`` is the interface's short name (``token``, ``listing``, ``prices``, ``stock``,
     ``balance``, ``logistics``), ``status`` the HTTP status where there was one, ``attempts`` how
     often the call was made, ``retry_after`` the seconds that the platform asked to wait, if it did.
+    ``reason`` is what a refusal says without what was asked for, so that two can be compared; empty
+    where it is none.
     """
 
     def __init__(
@@ -71,12 +73,14 @@ class PlatformError(HaierError):
         status: int | None = None,
         attempts: int = 1,
         retry_after: float | None = None,
+        reason: str = "",
     ) -> None:
         super().__init__(message)
         self.endpoint = endpoint
         self.status = status
         self.attempts = attempts
         self.retry_after = retry_after
+        self.reason = reason
 
 
 class CallFailed(PlatformError):

@@ -17,7 +17,7 @@ from haier_pipeline import settings
 from haier_pipeline.catalog.tables import CHANGE_KINDS, metadata
 from haier_pipeline.cli import app
 from haier_pipeline.definitions import build_definitions
-from haier_pipeline.platform.config import DEFAULTS, FIELDS, SECRET_FIELDS
+from haier_pipeline.platform.config import DEFAULTS, FIELDS, REQUIRED, SECRET_FIELDS
 from haier_pipeline.sandbox.faults import _COMMON, KINDS
 from haier_pipeline.sandbox.report import Report
 from haier_pipeline.sandbox.settings import Settings as SandboxSettings
@@ -132,8 +132,7 @@ def test_the_dealers_keys_stand_with_their_variables_and_defaults() -> None:
     for key, variable, required, secret, default in rows:
         assert settings.DEALER_VARIABLES[variable] == key
         assert bool(secret) == (key in SECRET_FIELDS), key
-        # The customer's password falls back on the general one.
-        assert (required == "yes") == (key not in DEFAULTS and key != "customer_password"), key
+        assert (required == "yes") == (key in REQUIRED), key
         if key in DEFAULTS:
             value = DEFAULTS[key]
             text = ",".join(value) if isinstance(value, tuple) else str(value)

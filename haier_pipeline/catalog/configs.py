@@ -106,6 +106,16 @@ def active_names(engine: Engine) -> list[str]:
         return list(connection.scalars(statement))
 
 
+def active_of_client(engine: Engine, client_id: str) -> dict[str, Mapping[str, Any]]:
+    """The configurations, as they are stored, of all active dealers of that client, by name."""
+    config = haier_config.c.config
+    statement = select(haier_config.c.name, config).where(
+        haier_config.c.is_active, config["client_id"].astext == client_id
+    )
+    with translated(engine), engine.connect() as connection:
+        return {row.name: row.config for row in connection.execute(statement)}
+
+
 def is_active(engine: Engine, name: str) -> bool | None:
     """Whether the dealer's row is active; ``None`` where there is no row of that name."""
     statement = select(haier_config.c.is_active).where(haier_config.c.name == name)

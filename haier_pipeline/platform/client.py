@@ -1,8 +1,9 @@
 """The client of Haier's dealer open platform: one method for each interface, typed answers back.
 
-Here stand the interfaces' paths and request fields, what each HTTP status means, and when a call is
-repeated. Bytes and deadlines belong to `transport`, the token to `token`, the pace to `pacing`, the
-meaning of fields to `answers`. No SQL, no Dagster, no environment.
+Here stand the interfaces' paths and request fields, and how often a call is repeated. Bytes and
+deadlines belong to `transport`, what an answer says of the call to `envelope`, the token to
+`token`, the pace to `pacing`, the meaning of fields to `answers`. No SQL, no Dagster, no
+environment.
 """
 
 import base64
@@ -11,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import quote
@@ -27,16 +29,27 @@ from haier_pipeline.errors import (
 )
 from haier_pipeline.platform import answers
 from haier_pipeline.platform.answers import Answer
-from haier_pipeline.platform.config import SECRET_FIELDS, DealerConfig
+from haier_pipeline.platform.config import (
+    OTHER_TOKEN_PATH,
+    SECRET_FIELDS,
+    TOKEN_PATH,
+    DealerConfig,
+)
+from haier_pipeline.platform.envelope import Step, Verdict, classify
 from haier_pipeline.platform.pacing import Interruption, Ledger, Pace
-from haier_pipeline.platform.token import Token, TokenKeeper, parse_token
+from haier_pipeline.platform.token import (
+    Credential,
+    OwnTokens,
+    Token,
+    TokenKeeper,
+    TokenStore,
+    parse_token,
+)
 from haier_pipeline.platform.transport import (
     BrokenError,
     Exchange,
-    Reply,
     TooLargeError,
     UntrustedError,
-    decode,
     encode,
 )
 
@@ -46,6 +59,9 @@ T = TypeVar("T", bound=BaseModel)
 MOST_CODES: Final = 20
 #: One call and at most three repetitions (contract, "Rules for every call").
 MOST_ATTEMPTS: Final = 4
+#: How often one call goes on with another token after a 401: with several programs that end each
+#: other's tokens it must not go on for ever.
+MOST_RENEWALS: Final = 6
 #: A longer ``Retry-After`` is not waited for (fault matrix, row 5).
 MOST_RETRY_AFTER_SECONDS: Final = 60.0
 BACKOFF_SECONDS: Final = 0.5
@@ -55,7 +71,6 @@ TOKEN_BYTES: Final = 64 * 1024
 ANSWER_BYTES: Final = 4 * 1024**2
 FULL_LISTING_BYTES: Final = 256 * 1024**2
 
-_REPEATABLE: Final = frozenset({429, 500, 502, 503, 504})
 _MESSAGE_LENGTH: Final = 200
 
 _PATHS: Final[Mapping[str, str]] = {
@@ -148,11 +163,11 @@ class Stats:
 class HaierClient:
     """Calls the platform as one dealer. Safe for threads; a context manager.
 
-    ``ledger`` shares the pace with other processes of the dealer; without it the client keeps its
-    own. ``stop`` ends every wait and every call in flight with `Cancelled`, as `close` does.
-    ``workers`` is how many threads will call at a time. ``attempt_seconds`` and ``token_seconds``
-    bound one attempt from connecting to the last byte, ``answer_bytes`` a decoded answer other than
-    the token and the full listing.
+    ``ledger`` shares the pace and ``tokens`` the token with whoever else calls as this client
+    (``client_id`` at its origin); without them it keeps its own. ``stop`` ends every wait and every
+    call in flight with `Cancelled`, as `close` does. ``workers`` is how many threads will call at a
+    time. ``attempt_seconds`` and ``token_seconds`` bound one attempt from connecting to the last
+    byte, ``answer_bytes`` a decoded answer other than the token and the full listing.
 
     Every method raises `CallRefused` or `TransientFailure` where only this call failed, and
     `PlatformClosed` where none can work. Their messages hold no secret.
@@ -163,6 +178,7 @@ class HaierClient:
         dealer: DealerConfig,
         *,
         ledger: Ledger | None = None,
+        tokens: TokenStore | None = None,
         stop: threading.Event | None = None,
         workers: int = 32,
         attempt_seconds: float = 30.0,
@@ -178,8 +194,12 @@ class HaierClient:
         self._attempt_seconds = attempt_seconds
         self._token_seconds = token_seconds
         self._answer_bytes = answer_bytes
-        self._token_url = dealer.token_url
-        self._tokens = TokenKeeper(self._fetch_token)
+        self._tokens = TokenKeeper(
+            self._fetch_token,
+            tokens if tokens is not None else OwnTokens(),
+            self._stop,
+            self._mask_token,
+        )
         self._secrets = sorted(
             (getattr(dealer, key).get_secret_value() for key in SECRET_FIELDS),
             key=len,
@@ -209,7 +229,7 @@ class HaierClient:
     # ------------------------------------------------------------------------------ interfaces
 
     def check_token(self) -> None:
-        """Make sure that the platform gives this dealer a token. Raises `PlatformClosed`."""
+        """Make sure that there is a token for this dealer. Raises `PlatformClosed`."""
         self._tokens.current()
 
     def list_products(self, product_codes: Iterable[str] = ()) -> Answer[answers.ProductListing]:
@@ -286,9 +306,13 @@ class HaierClient:
         order_code: str,
         *,
         delivery_record_code: str | None = None,
-        member_id: str | None = None,
+        member_id: str | int | None = None,
     ) -> Answer[answers.LogisticsRecord]:
-        """Return the logistics of one order."""
+        """Return the logistics of one order.
+
+        ``member_id`` is the retail customer's number, which the platform takes as an integer only.
+        Raises `CallRefused` before any call where it is none.
+        """
         body: dict[str, Any] = {
             "orderCode": order_code,
             "sellerCode": self.dealer.customer_code,
@@ -297,7 +321,7 @@ class HaierClient:
         if delivery_record_code is not None:
             body["deliveryRecordCode"] = delivery_record_code
         if member_id is not None:
-            body["memberId"] = int(member_id) if member_id.isdecimal() else member_id
+            body["memberId"] = _member_number(member_id, order_code)
         return self._call("logistics", body, answers.parse_logistics, about=(order_code,))
 
     # --------------------------------------------------------------------------- one call, whole
@@ -320,48 +344,49 @@ class HaierClient:
             seconds=self._attempt_seconds,
             most_bytes=self._answer_bytes if most_bytes is None else most_bytes,
         )
-        if isinstance(answer, dict) and "success" in answer:
-            if not _is_success(answer):
-                problem = f"the platform says {self._said(answer)}"
-                raise CallRefused(
-                    _sentence(endpoint, about, problem), endpoint=endpoint, status=200
-                )
-            answer = answer.get("data")
         try:
             return parse(answer)
         except CallRefused as error:
-            sentence = _sentence(endpoint, about, str(error).rstrip("."))
-            raise CallRefused(sentence, endpoint=endpoint, status=200) from None
+            problem = str(error).rstrip(".")
+            sentence = _sentence(endpoint, about, problem)
+            raise CallRefused(sentence, endpoint=endpoint, status=200, reason=problem) from None
 
-    def _fetch_token(self) -> Token:
-        """Ask for a new token, where need be under the other path that some gateways serve."""
+    def _fetch_token(self, address: str | None) -> tuple[Token, str]:
+        """Ask for a new token, and return it with the address that gave it.
+
+        The first address asked is ``address``, which has worked before, else the configured one.
+        Where it answers anything but a token, the other path that gateways serve is tried once;
+        the error that is raised is the first one (contract, "Environments").
+        """
+        configured = self.dealer.token_url
+        is_known = address in (configured, _other_token_url(configured))
+        first = address if address is not None and is_known else configured
         try:
-            answer = self._ask_for_token(self._token_url)
+            return self._token_from(first, MOST_ATTEMPTS), first
         except PlatformClosed as error:
-            other = self._token_url.removesuffix("/oauth2/auth") + "/oauth2/token"
-            if error.status != 404 or not self._token_url.endswith("/oauth2/auth"):
+            other = _other_token_url(first)
+            # Nobody answered, or one that cannot be trusted: the path is not to blame.
+            if error.status is None or other is None:
                 raise
-            answer = self._ask_for_token(other)
-            self._token_url = other
-        if isinstance(answer, dict) and "success" in answer and not _is_success(answer):
-            problem = f"the platform says {self._said(answer)}; check client_id and client_secret"
-            raise PlatformClosed(_sentence("token", (), problem), endpoint="token", status=200)
-        token = parse_token(answer)
-        if token is None:
-            problem = "the answer holds no token; check token_url, client_id and client_secret"
-            raise PlatformClosed(_sentence("token", (), problem), endpoint="token", status=200)
-        self._shown_tokens = (*self._shown_tokens[-1:], token.secret)
-        return token
+            try:
+                return self._token_from(other, 1), other
+            except PlatformClosed:
+                raise error from None
 
-    def _ask_for_token(self, url: str) -> Any:
+    def _token_from(self, url: str, most_attempts: int) -> Token:
         body = {
             "client_id": self.dealer.client_id,
             "client_secret": self.dealer.client_secret.get_secret_value(),
             "grant_type": "client_credentials",
         }
         try:
-            return self._ask(
-                "token", url, body, seconds=self._token_seconds, most_bytes=TOKEN_BYTES
+            answer = self._ask(
+                "token",
+                url,
+                body,
+                seconds=self._token_seconds,
+                most_bytes=TOKEN_BYTES,
+                most_attempts=most_attempts,
             )
         except CallFailed as error:
             # Without a token no call can work.
@@ -372,6 +397,14 @@ class HaierClient:
                 attempts=error.attempts,
                 retry_after=error.retry_after,
             ) from None
+        token = parse_token(answer)
+        if token is None:
+            problem = "the answer holds no token; check token_url, client_id and client_secret"
+            raise PlatformClosed(_sentence("token", (), problem), endpoint="token", status=200)
+        return token
+
+    def _mask_token(self, secret: str) -> None:
+        self._shown_tokens = (*self._shown_tokens[-1:], secret)
 
     def _ask(
         self,
@@ -382,97 +415,156 @@ class HaierClient:
         seconds: float,
         most_bytes: int,
         about: Sequence[str] = (),
+        most_attempts: int = MOST_ATTEMPTS,
     ) -> Any:
-        """Return the decoded JSON of an answer with HTTP 2xx, repeating the call where it may help.
+        """Return the data of a good answer, repeating the call where that may help.
 
-        Every attempt waits for its turn in the pace. A 401 is repeated once with a new token, and
-        that does not count as one of the four attempts (fault matrix, rows 1, 2, 5, 6, 7 and 9).
+        Every attempt waits for its turn in the pace. What a 401 costs, another token or form, does
+        not count as one of the four attempts (fault matrix, rows 1, 2, 5, 6, 7 and 9).
         """
         content = encode(body)
-        made = repetitions = 0
-        is_renewed = False
+        made = repetitions = renewals = 0
+        began = time.monotonic()
         while True:
             # Before the turn, since a token takes a turn of its own.
-            token = None if endpoint == "token" else self._tokens.current()
-            self._pace.wait()
-            self.stats.count_call(endpoint)
-            made += 1
-            reply: Reply | None = None
-            try:
-                reply = self._exchange.post(
-                    url, content, seconds=seconds, most_bytes=most_bytes, auth=token
-                )
-                if 200 <= reply.status < 300:
-                    return decode(reply.body)
-                problem = f"HTTP {reply.status}{self._said_in(reply)}"
-            except BrokenError as error:
-                problem = str(error)
-            except TooLargeError as error:
-                sentence = _sentence(endpoint, about, str(error))
-                raise CallRefused(sentence, endpoint=endpoint, attempts=made) from None
-            except UntrustedError as error:
-                sentence = _sentence(endpoint, about, f"{error}; check the address and the proxy")
-                raise PlatformClosed(sentence, endpoint=endpoint, attempts=made) from None
-
-            status = None if reply is None else reply.status
-            if status == 401 and token is not None and not is_renewed:
-                is_renewed = True
-                self.stats.count_retry()
-                self._tokens.replace(token)
-                continue
-            if status is not None and 300 <= status < 500 and status != 429:
-                raise _refusal(endpoint, about, status, problem, made)
-            if status == 429:
-                self.stats.count_refused()
-            wait = None if reply is None else reply.retry_after
-            if wait is not None and wait > MOST_RETRY_AFTER_SECONDS:
-                problem += (
-                    f"; it asks to wait {wait:.0f} s, and no more than"
-                    f" {MOST_RETRY_AFTER_SECONDS:.0f} s are waited for; try again later"
-                )
-                raise PlatformClosed(
-                    _sentence(endpoint, about, problem),
-                    endpoint=endpoint,
-                    status=status,
-                    attempts=made,
-                    retry_after=wait,
-                )
-            repetitions += 1
-            if repetitions == MOST_ATTEMPTS:
-                advice = _CHECK.get(status or 0, "try again later")
-                if status is None or status < 300:
-                    # Nobody answered, or not the platform.
-                    address = "token_url" if endpoint == "token" else "base_url"
-                    advice = f"check {address}, the network and the proxy"
-                problem += f", after {made} attempts; {advice}"
-                raise TransientFailure(
-                    _sentence(endpoint, about, problem),
-                    endpoint=endpoint,
-                    status=status,
-                    attempts=made,
-                    retry_after=wait,
-                )
-            self.stats.count_retry()
-            if wait is None:
-                self._stop.sleep(_backoff(repetitions))
+            with self._credential(endpoint, began) as credential:
+                self._pace.wait()
+                self.stats.count_call(endpoint)
+                made += 1
+                try:
+                    verdict = self._attempt(url, content, seconds, most_bytes, credential)
+                except TooLargeError as error:
+                    problem = str(error)
+                    sentence = _sentence(endpoint, about, problem)
+                    raise CallRefused(
+                        sentence, endpoint=endpoint, attempts=made, reason=problem
+                    ) from None
+                except UntrustedError as error:
+                    problem = f"{error}; check the address and the proxy"
+                    sentence = _sentence(endpoint, about, problem)
+                    raise PlatformClosed(sentence, endpoint=endpoint, attempts=made) from None
+                # Before the next one is let in: it is to go out with what this one has found out.
+                if credential is not None and verdict.is_answer:
+                    self._tokens.answered(credential, is_accepted=verdict.accepts_the_token)
+                if credential is not None and verdict.step is Step.RENEW:
+                    renewals += 1
+                    refusal = self._refusal(endpoint, about, verdict, made)
+                    self._tokens.refused(credential, refusal, began=began)
+            if verdict.step is Step.DONE:
+                return verdict.data
+            if verdict.step is Step.RENEW and 0 < renewals <= MOST_RENEWALS:
+                pass
+            elif verdict.step is Step.REPEAT:
+                if verdict.status == 429:
+                    self.stats.count_refused()
+                repetitions += 1
+                self._wait_to_repeat(endpoint, about, verdict, made, repetitions, most_attempts)
             else:
-                # The platform asks the dealer, not this thread, to wait.
-                self._pace.pause(wait)
+                raise self._refusal(endpoint, about, verdict, made)
+            self.stats.count_retry()
 
-    def _said_in(self, reply: Reply) -> str:
-        """What the platform's envelope says of an error, as `` (…)``; empty where there is none."""
+    def _credential(self, endpoint: str, began: float) -> AbstractContextManager[Credential | None]:
+        return nullcontext() if endpoint == "token" else self._tokens.lend(began)
+
+    def _attempt(
+        self,
+        url: str,
+        content: bytes,
+        seconds: float,
+        most_bytes: int,
+        credential: Credential | None,
+    ) -> Verdict:
         try:
-            answer = decode(reply.body)
-        except BrokenError:
-            return ""
-        if isinstance(answer, dict) and isinstance(_reason(answer), str):
-            return f" ({self._said(answer)})"
-        return ""
+            return classify(
+                self._exchange.post(
+                    url, content, seconds=seconds, most_bytes=most_bytes, auth=credential
+                )
+            )
+        except BrokenError as error:
+            return classify(error)
 
-    def _said(self, envelope: Mapping[str, Any]) -> str:
-        """The envelope's message for people: short, on one line, without secrets (row 8)."""
-        message = _reason(envelope)
-        text = str(message if message is not None else envelope.get("code") or "nothing more")
+    def _wait_to_repeat(
+        self,
+        endpoint: str,
+        about: Sequence[str],
+        verdict: Verdict,
+        made: int,
+        repetitions: int,
+        most_attempts: int,
+    ) -> None:
+        """Wait until the call may be sent again; raise where it is not to be."""
+        wait = verdict.retry_after
+        problem = self._problem(verdict)
+        if wait is not None and wait > MOST_RETRY_AFTER_SECONDS:
+            problem += (
+                f"; it asks to wait {wait:.0f} s, and no more than"
+                f" {MOST_RETRY_AFTER_SECONDS:.0f} s are waited for; try again later"
+            )
+            raise PlatformClosed(
+                _sentence(endpoint, about, problem),
+                endpoint=endpoint,
+                status=verdict.status,
+                attempts=made,
+                retry_after=wait,
+            )
+        if repetitions >= most_attempts:
+            advice = _CHECK.get(verdict.status or 0, "try again later")
+            if verdict.status is None or verdict.status < 300:
+                # Nobody answered, or not the platform.
+                address = "token_url" if endpoint == "token" else "base_url"
+                advice = f"check {address}, the network and the proxy"
+            problem += f", after {made} attempts; {advice}"
+            # In an envelope of HTTP 200 or 400 it may be a refusal that only bears this code.
+            is_refusal = (verdict.http_status or 500) < 429
+            raise TransientFailure(
+                _sentence(endpoint, about, problem),
+                endpoint=endpoint,
+                status=verdict.status,
+                attempts=made,
+                retry_after=wait,
+                reason=self._masked(verdict.reason) if is_refusal else "",
+            )
+        if wait is not None:
+            # The platform asks the dealer, not this thread, to wait.
+            self._pace.pause(wait)
+        # Not in place of it: a word that it need not wait shortens no wait (row 5).
+        self._stop.sleep(_backoff(repetitions))
+
+    def _refusal(
+        self, endpoint: str, about: Sequence[str], verdict: Verdict, made: int
+    ) -> PlatformError:
+        """The error for what no repetition heals (row 2)."""
+        status = verdict.status or 0
+        check = _CHECK.get(status, "check what was asked for")
+        if 300 <= status < 400:
+            check = "a redirect is not followed; check base_url and token_url"
+        elif endpoint == "token":
+            check = "check token_url" if status == 404 else "check client_id and client_secret"
+        counted = f", after {made} attempts" if made > 1 else ""
+        # With HTTP 200 the platform has understood the call, and says itself what is wrong.
+        advice = "" if status < 300 and endpoint != "token" else f"; {check}"
+        problem = self._problem(verdict)
+        is_closed = 300 <= status < 400 or status in (401, 403, 404)
+        kind = PlatformClosed if is_closed else CallRefused
+        return kind(
+            _sentence(endpoint, about, f"{problem}{counted}{advice}"),
+            endpoint=endpoint,
+            status=status,
+            attempts=made,
+            reason=problem,
+        )
+
+    def _problem(self, verdict: Verdict) -> str:
+        """What is wrong, with the platform's own reason where it gives one."""
+        if not verdict.reason:
+            return verdict.problem
+        said = self._masked(verdict.reason)
+        if verdict.problem == "the platform says no":
+            return f"the platform says {said}"
+        return f"{verdict.problem} ({said})"
+
+    def _masked(self, text: str) -> str:
+        """The platform's words for people: short, on one line, without secrets (row 8)."""
         for secret in (*self._secrets, *self._shown_tokens):
             for form in (
                 secret,
@@ -486,34 +578,30 @@ class HaierClient:
         return f"“{text}”"
 
 
-def _reason(envelope: Mapping[str, Any]) -> Any:
-    return envelope.get("errorMsg") or envelope.get("message")
+def _other_token_url(url: str) -> str | None:
+    """The same address with the other path for tokens; None where it has neither path."""
+    for path, other in ((TOKEN_PATH, OTHER_TOKEN_PATH), (OTHER_TOKEN_PATH, TOKEN_PATH)):
+        if url.endswith(path):
+            return url.removesuffix(path) + other
+    return None
 
 
-def _is_success(envelope: Mapping[str, Any]) -> bool:
-    return str(envelope["success"]).strip().lower() in ("true", "1")
+def _member_number(member_id: str | int, order_code: str) -> int:
+    text = str(member_id).strip()
+    if not text.isascii() or not text.isdigit():
+        raise CallRefused(
+            f"The logistics call for {order_code} was not made: member_id must be a whole number;"
+            " correct it in tracked_order or leave it empty.",
+            endpoint="logistics",
+            attempts=0,
+        )
+    return int(text)
 
 
 def _backoff(repetition: int) -> float:
     """Seconds before the given repetition (1, 2, 3): doubling, with jitter, capped."""
     seconds: float = min(BACKOFF_SECONDS * 2 ** (repetition - 1), MOST_BACKOFF_SECONDS)
     return seconds * random.uniform(0.75, 1.25)  # noqa: S311 - spreads threads, guards nothing
-
-
-def _refusal(
-    endpoint: str, about: Sequence[str], status: int, problem: str, made: int
-) -> PlatformError:
-    """The error for a status that no repetition heals (row 2)."""
-    if status < 400:
-        check = "a redirect is not followed; check base_url and token_url"
-    elif endpoint == "token":
-        check = "check token_url" if status == 404 else "check client_id and client_secret"
-    else:
-        check = _CHECK.get(status, "check what was asked for")
-    counted = f", after {made} attempts" if made > 1 else ""
-    sentence = _sentence(endpoint, about, f"{problem}{counted}; {check}")
-    kind = PlatformClosed if status < 400 or status in (401, 403, 404) else CallRefused
-    return kind(sentence, endpoint=endpoint, status=status, attempts=made)
 
 
 def _sentence(endpoint: str, about: Sequence[str], problem: str) -> str:

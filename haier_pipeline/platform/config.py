@@ -1,92 +1,173 @@
 """One dealer's configuration: its keys, its defaults, and what makes it valid.
 
-The keys are those of the wire contract ("The dealer's configuration"). Reading them from variables
-or from PostgreSQL, and encrypting them at rest, belongs elsewhere.
+The keys are those of the wire contract ("The dealer's configuration"); each stands in one place,
+as a field of `DealerConfig`. Reading them from variables or from PostgreSQL, and encrypting them at
+rest, belongs elsewhere.
 """
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
-from typing import Final, cast
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+)
 
 from haier_pipeline.errors import InvalidConfig
 
 #: Haier's own environments: test, staging, production (contract, "Environments").
-HAIER_HOSTS: Final = frozenset(
-    {
-        "openplat-test.haier.net",
-        "openplat-bj-aliyun-stage.haier.net",
-        "openplat-bj-aliyun.haier.net",
-    }
+HAIER_ENVIRONMENTS: Final = (
+    "openplat-test.haier.net",
+    "openplat-bj-aliyun-stage.haier.net",
+    "openplat-bj-aliyun.haier.net",
 )
+#: These, and the host of the vendor's general example.
+HAIER_HOSTS: Final = frozenset({*HAIER_ENVIRONMENTS, "openplat.haier.net"})
 
-#: Every key of a configuration, in the contract's order.
-FIELDS: Final[tuple[str, ...]] = (
-    "client_id",
-    "client_secret",
-    "token_url",
-    "base_url",
-    "customer_code",
-    "send_to_code",
-    "supplier_code",
-    "password",
-    "seller_password",
-    "county_codes",
-    "customer_password",
-    "rate_limit",
-)
-
-#: The keys whose values are never shown, logged or stored in the clear.
-SECRET_FIELDS: Final[frozenset[str]] = frozenset(
-    {"client_secret", "password", "seller_password", "customer_password"}
-)
-
-#: What a key is worth where it is left out, null or blank. A key that is neither here nor
-#: ``customer_password`` (which defaults to ``password``) is required.
-DEFAULTS: Final[Mapping[str, object]] = {
-    "token_url": "https://openplat-test.haier.net/oauth2/auth",
-    "base_url": "https://openplat-test.haier.net",
-    "supplier_code": "1001",
-    "county_codes": ("110101",),
-    "rate_limit": 100,
-}
+TOKEN_PATH: Final = "/oauth2/auth"  # noqa: S105 - a path
+#: The path that some gateways serve in its place.
+OTHER_TOKEN_PATH: Final = "/oauth2/token"  # noqa: S105 - a path
 
 MAX_NAME_LENGTH: Final = 50
+MAX_CODE_LENGTH: Final = 50
 MAX_RATE_LIMIT: Final = 10_000
+# Long texts would not fit into the key under which the processes of a client meet.
+_MAX_TEXT_LENGTH: Final = 500
 
-_CUSTOMER_CODE = re.compile(r"[0-9A-Za-z]{8}([0-9A-Za-z]{2})?")
-_CODE = re.compile(r"[0-9A-Za-z._-]{1,50}")
 _COUNTY_CODE = re.compile(r"[0-9]{6}")
+#: Also the commas of Chinese keyboards: full-width, enumeration, small and half-width.
+_COMMAS = re.compile("[,\uff0c\u3001\ufe50\uff64]")
 _RATE = re.compile(r"[0-9]{1,5}")
 # Nothing that two URL parsers could read differently: no "@", no backslash, no space, no "?"/"#".
 _URL = re.compile(r"https?://[A-Za-z0-9.\-:\[\]]+(/[A-Za-z0-9._~/-]*)?", re.IGNORECASE)
 
 
-@dataclass(frozen=True, kw_only=True)
-class DealerConfig:
+# ------------------------------------------------------------------------------ reading one key
+
+
+def _name(value: object) -> str:
+    if not is_dealer_name(value):
+        raise ValueError(
+            f"must be 1 to {MAX_NAME_LENGTH} characters without comma, '|' or control character"
+        )
+    return str(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable() or len(value) > _MAX_TEXT_LENGTH:
+        raise ValueError(f"must be text of at most {_MAX_TEXT_LENGTH} printable characters")
+    return value.strip()
+
+
+def _secret(value: object) -> SecretStr:
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    # A secret read from a file likes to bring its line end along; the platform would only say 403.
+    if not isinstance(value, str) or not value.strip() or not value.isprintable():
+        raise ValueError("must be text without control characters (a line end, for example)")
+    return SecretStr(value)
+
+
+def _code(value: object) -> str:
+    """A code is the platform's to judge; here only what cannot be one is refused.
+
+    A number in JSON means its digits.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 10**MAX_CODE_LENGTH:
+        value = str(value)
+    code = value.strip() if isinstance(value, str) else ""
+    if not 0 < len(code) <= MAX_CODE_LENGTH or not code.isprintable() or " " in code:
+        raise ValueError(f"must be 1 to {MAX_CODE_LENGTH} printable characters without blanks")
+    return code
+
+
+def split_counties(value: object) -> list[object]:
+    """The entries of ``county_codes`` as they were written, in text or as a list; unchecked."""
+    if isinstance(value, str):
+        return [entry.strip() for entry in _COMMAS.split(value)]
+    if isinstance(value, list | tuple):
+        entries: list[object] = []
+        for entry in value:
+            entries += split_counties(entry) if isinstance(entry, str) else [entry]
+        return entries
+    return []
+
+
+def _county_codes(value: object) -> tuple[str, ...]:
+    codes = [entry if isinstance(entry, str) else "" for entry in split_counties(value)]
+    is_distinct = len(set(codes)) == len(codes)
+    if not codes or not is_distinct or not all(_COUNTY_CODE.fullmatch(code) for code in codes):
+        raise ValueError("must be one or more distinct six-digit codes")
+    return tuple(codes)
+
+
+def _rate_limit(value: object) -> int:
+    if isinstance(value, str) and _RATE.fullmatch(value.strip()):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_RATE_LIMIT:
+        raise ValueError(f"must be a whole number from 1 to {MAX_RATE_LIMIT}")
+    return value
+
+
+def _url(value: object, info: ValidationInfo) -> str:
+    rule = "must be an https address without user, query or fragment"
+    text = value.strip().rstrip("/") if isinstance(value, str) else ""
+    if not _URL.fullmatch(text) or len(text) > _MAX_TEXT_LENGTH:
+        raise ValueError(rule)
+    # Both raise ValueError themselves: an unclosed bracket, a port beyond 65535.
+    try:
+        parts = urlsplit(text)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+    except ValueError:
+        raise ValueError(rule) from None
+    host = parts.hostname or ""
+    allowed_hosts: Collection[str] = (info.context or {}).get("allowed_hosts", ())
+    allowed = any(_allows(entry, host, port) for entry in allowed_hosts)
+    if not allowed and not (host in HAIER_HOSTS and port == 443):
+        if parts.scheme != "https":
+            raise ValueError(rule + ", or a loopback address allowed in HAIER_ALLOWED_HOSTS")
+        raise ValueError("names a host that is neither Haier's nor allowed in HAIER_ALLOWED_HOSTS")
+    if parts.scheme != "https" and not (allowed and is_loopback(host)):
+        raise ValueError(rule + "; plain http is for an allowed loopback address only")
+    return text
+
+
+_Text = Annotated[str, BeforeValidator(_text)]
+_Secret = Annotated[SecretStr, BeforeValidator(_secret)]
+_Code = Annotated[str, BeforeValidator(_code)]
+_Url = Annotated[str, BeforeValidator(_url)]
+
+
+class DealerConfig(BaseModel):
     """One dealer: its account at the platform, ready to be used.
 
     Made by `parse`, so that every instance is valid. Its ``repr`` shows no secret.
-    ``county_codes`` are the customer's counties, ``rate_limit`` the dealer's calls a second.
+    ``county_codes`` are the customer's counties, ``rate_limit`` the calls a second that the client
+    may send.
     """
 
-    name: str
-    client_id: str
-    client_secret: SecretStr
-    token_url: str
-    base_url: str
-    customer_code: str
-    send_to_code: str
-    supplier_code: str
-    password: SecretStr
-    seller_password: SecretStr
-    county_codes: tuple[str, ...]
-    customer_password: SecretStr
-    rate_limit: int
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: Annotated[str, BeforeValidator(_name)]
+    client_id: _Text
+    client_secret: _Secret
+    token_url: _Url
+    base_url: _Url = f"https://{HAIER_ENVIRONMENTS[0]}"
+    customer_code: _Code
+    send_to_code: _Code
+    supplier_code: _Code = "1001"
+    password: _Secret
+    seller_password: _Secret
+    county_codes: Annotated[tuple[str, ...], BeforeValidator(_county_codes)] = ("110101",)
+    customer_password: _Secret
+    rate_limit: Annotated[int, BeforeValidator(_rate_limit)] = 100
 
     @classmethod
     def parse(
@@ -100,60 +181,121 @@ class DealerConfig:
         Raises `InvalidConfig` with one sentence that names every field at fault, unknown ones
         included, and never a value (fault matrix, rows 46 and 51).
         """
-        problems: dict[str, str] = {}
-
-        def take(key: str, read: Callable[[object], object]) -> object:
-            value = values.get(key)
-            if value is None or (isinstance(value, str) and not value.strip()):
-                value = DEFAULTS.get(key)
-            if value is None:
-                problems[key] = "is missing"
-                return None
-            try:
-                return read(value)
-            except ValueError as error:
-                problems[key] = str(error)
-                return None
-
-        def read_url(value: object) -> str:
-            return _url(value, allowed_hosts)
-
-        def secret(key: str) -> SecretStr:
-            return cast("SecretStr", take(key, _secret))
-
-        def text(key: str, read: Callable[[object], str]) -> str:
-            return cast("str", take(key, read))
-
-        if not is_dealer_name(name):
-            problems["name"] = (
-                f"must be 1 to {MAX_NAME_LENGTH} characters without comma, '|' or control character"
+        given = {str(key): value for key, value in values.items() if not is_blank(value)}
+        base_url, token_url = addresses(given)
+        filled = {**given, "base_url": base_url, "token_url": token_url}
+        if "password" in given:
+            filled.setdefault("customer_password", given["password"])
+        # A name among the values would be a key that nobody knows.
+        unknown = sorted(key for key in values if key not in FIELDS)
+        problems = {str(key)[:MAX_NAME_LENGTH]: "is not a known field" for key in unknown}
+        known = {key: value for key, value in filled.items() if key in FIELDS}
+        try:
+            config = cls.model_validate(
+                {**known, "name": name}, context={"allowed_hosts": allowed_hosts}
             )
-        for key in values:
-            if key not in FIELDS:
-                problems[str(key)[:MAX_NAME_LENGTH]] = "is not a known field"
-        password = secret("password")
-        own_customer_password = values.get("customer_password") not in (None, "")
-        config = cls(
-            name=name,
-            client_id=text("client_id", _plain_text),
-            client_secret=secret("client_secret"),
-            token_url=text("token_url", read_url),
-            base_url=text("base_url", read_url),
-            customer_code=text("customer_code", _matching(_CUSTOMER_CODE, _EIGHT)),
-            send_to_code=text("send_to_code", _matching(_CODE, _CODE_RULE)),
-            supplier_code=text("supplier_code", _matching(_CODE, _CODE_RULE)),
-            password=password,
-            seller_password=secret("seller_password"),
-            county_codes=cast("tuple[str, ...]", take("county_codes", _county_codes)),
-            customer_password=secret("customer_password") if own_customer_password else password,
-            rate_limit=cast("int", take("rate_limit", _rate_limit)),
-        )
+        except ValidationError as error:
+            # A value that only follows another is at fault where the other is.
+            problems |= {
+                key: problem
+                for key, problem in _problems(error).items()
+                if key in given or not given.keys() & _FOLLOWS.get(key, frozenset())
+            }
+        else:
+            if not problems and _is_mixed(config):
+                problems = {
+                    "base_url": "and token_url lead to two different environments of Haier's",
+                    "token_url": "can be left out: it follows base_url",
+                }
         if problems:
             sentence = "; ".join(f"{key} {problem}" for key, problem in problems.items())
             raise InvalidConfig(
                 f"The configuration of the dealer is not valid: {sentence}.", tuple(problems)
             )
         return config
+
+    @property
+    def origin(self) -> str:
+        """Where the platform counts this client's calls: scheme, host and port of the base URL."""
+        return origin(self.base_url)
+
+
+# The keys that follow others where they are left out.
+_FOLLOWS: Final[Mapping[str, frozenset[str]]] = {
+    "token_url": frozenset({"base_url"}),
+    "base_url": frozenset({"token_url"}),
+    "customer_password": frozenset({"password"}),
+}
+
+_MODEL_FIELDS: Final = {
+    key: field for key, field in DealerConfig.model_fields.items() if key != "name"
+}
+
+#: Every key of a configuration, in the contract's order.
+FIELDS: Final[tuple[str, ...]] = tuple(_MODEL_FIELDS)
+
+#: The keys whose values are never shown, logged or stored in the clear.
+SECRET_FIELDS: Final[frozenset[str]] = frozenset(
+    key for key, field in _MODEL_FIELDS.items() if field.annotation is SecretStr
+)
+
+#: What a key is worth where it is left out, null or blank. ``token_url`` follows ``base_url`` (see
+#: `addresses`), ``customer_password`` is that of ``password``; what is neither is required.
+DEFAULTS: Final[Mapping[str, object]] = {
+    key: field.default for key, field in _MODEL_FIELDS.items() if not field.is_required()
+}
+REQUIRED: Final[frozenset[str]] = frozenset(FIELDS) - DEFAULTS.keys() - _FOLLOWS.keys()
+
+
+def is_blank(value: object) -> bool:
+    """Tell whether a value counts as left out."""
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def addresses(values: Mapping[str, object]) -> tuple[object, object]:
+    """Base and token URL of a configuration; where one is left out it follows the other.
+
+    They belong together: the client's secret must not go to another environment than its calls
+    (contract, "Environments"). What is not an address is returned as it is, to be refused by name.
+    """
+    base_url, token_url = values.get("base_url"), values.get("token_url")
+    if is_blank(base_url):
+        base_url = DEFAULTS["base_url"] if is_blank(token_url) else _origin_as_written(token_url)
+    if is_blank(token_url):
+        token_url = f"{_origin_as_written(base_url)}{TOKEN_PATH}"
+    return base_url, token_url
+
+
+def _origin_as_written(url: object) -> object:
+    found = re.match(r"\s*([A-Za-z]+://[^/\s]+)", url) if isinstance(url, str) else None
+    return found[1] if found else url
+
+
+def origin(url: object) -> str:
+    """Scheme, host and port of an address, spelled in one way; what is no address, as it is."""
+    text = str(url).strip()
+    try:
+        parts = urlsplit(text)
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+    except ValueError:
+        return text
+    host = parts.hostname or ""
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}" if host else text
+
+
+def _is_mixed(config: DealerConfig) -> bool:
+    hosts = {urlsplit(url).hostname for url in (config.base_url, config.token_url)}
+    return len(hosts & HAIER_HOSTS) > 1
+
+
+def _problems(error: ValidationError) -> dict[str, str]:
+    problems: dict[str, str] = {}
+    for entry in error.errors(include_url=False, include_input=False):
+        key = str(entry["loc"][0]) if entry["loc"] else "name"
+        context: Mapping[str, Any] = entry.get("ctx", {})
+        missing = entry["type"] == "missing"
+        problems[key] = "is missing" if missing else str(context.get("error", entry["msg"]))
+    return problems
 
 
 def is_dealer_name(name: object) -> bool:
@@ -166,77 +308,6 @@ def is_dealer_name(name: object) -> bool:
         and name.isprintable()
         and not set(name) & {",", "|"}
     )
-
-
-_EIGHT = "must be eight letters or digits"
-_CODE_RULE = "must be 1 to 50 letters, digits, dots or dashes"
-
-
-def _plain_text(value: object) -> str:
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError("must be text without control characters")
-    return value.strip()
-
-
-def _secret(value: object) -> SecretStr:
-    if isinstance(value, SecretStr):
-        value = value.get_secret_value()
-    # A secret read from a file likes to bring its line end along; the platform would only say 403.
-    if not isinstance(value, str) or not value.strip() or not value.isprintable():
-        raise ValueError("must be text without control characters (a line end, for example)")
-    return SecretStr(value)
-
-
-def _matching(pattern: re.Pattern[str], rule: str) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if not isinstance(value, str) or not pattern.fullmatch(value.strip()):
-            raise ValueError(rule)
-        return value.strip()
-
-    return read
-
-
-def _county_codes(value: object) -> tuple[str, ...]:
-    rule = "must be one or more distinct six-digit codes"
-    entries = value.split(",") if isinstance(value, str) else value
-    if not isinstance(entries, list | tuple):
-        entries = ()
-    codes = [entry.strip() if isinstance(entry, str) else "" for entry in entries]
-    if not codes or len(set(codes)) < len(codes):
-        raise ValueError(rule)
-    if not all(_COUNTY_CODE.fullmatch(code) for code in codes):
-        raise ValueError(rule)
-    return tuple(codes)
-
-
-def _rate_limit(value: object) -> int:
-    if isinstance(value, str) and _RATE.fullmatch(value.strip()):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_RATE_LIMIT:
-        raise ValueError(f"must be a whole number from 1 to {MAX_RATE_LIMIT}")
-    return value
-
-
-def _url(value: object, allowed_hosts: Collection[str]) -> str:
-    rule = "must be an https address without user, query or fragment"
-    if not isinstance(value, str) or not _URL.fullmatch(value.strip()):
-        raise ValueError(rule)
-    text = value.strip().rstrip("/")
-    # Both raise ValueError themselves: an unclosed bracket, a port beyond 65535.
-    try:
-        parts = urlsplit(text)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-    except ValueError:
-        raise ValueError(rule) from None
-    host = parts.hostname or ""
-    allowed = any(_allows(entry, host, port) for entry in allowed_hosts)
-    if not allowed and not (host in HAIER_HOSTS and port == 443):
-        if parts.scheme != "https":
-            raise ValueError(rule + ", or a loopback address allowed in HAIER_ALLOWED_HOSTS")
-        raise ValueError("names a host that is neither Haier's nor allowed in HAIER_ALLOWED_HOSTS")
-    if parts.scheme != "https" and not (allowed and is_loopback(host)):
-        raise ValueError(rule + "; plain http is for an allowed loopback address only")
-    return text
 
 
 def _allows(entry: str, host: str, port: int) -> bool:

@@ -16,6 +16,9 @@ U = TypeVar("U")
 A = TypeVar("A")
 
 _LOOK_SECONDS: Final = 0.2
+#: So many calls are made one after the other until one has worked: a wrong password should not be
+#: sent as many times as there are workers.
+CAREFUL_CALLS: Final = 5
 
 
 def fan_out(
@@ -25,28 +28,37 @@ def fan_out(
     workers: int,
     stop: threading.Event,
     give_up_after: int = 50,
+    refused_after: int = CAREFUL_CALLS,
 ) -> Generator[tuple[U, A | CallFailed]]:
     """Yield ``(unit, call(unit))`` for every unit, in the order in which the calls end.
 
-    ``workers`` calls are in flight at a time. Units are pulled as they are needed, by the consuming
-    thread, at most two for each worker ahead of what has been yielded. A `CallFailed` is yielded
-    in place of the answer.
+    ``workers`` calls are in flight at a time; the first ones go one after the other until one has
+    worked, at most `CAREFUL_CALLS`. Units are pulled as they are needed, by the consuming thread,
+    at most two for each worker ahead of what has been yielded. A `CallFailed` is yielded in place
+    of the answer.
 
     Any other error of a call ends it and is raised: `PlatformClosed`, `Cancelled`, a bug. So does
-    ``stop`` (`Cancelled`), and an outage: after ``give_up_after`` `TransientFailure` in a row,
-    `PlatformClosed`. When it ends early, or the consumer closes it, no further call is begun and
-    those in flight are not waited for; closing their client ends them at once.
+    ``stop`` (`Cancelled`). An outage, ``give_up_after`` `TransientFailure` in a row, raises
+    `PlatformClosed`; so do ``refused_after`` refusals for one and the same reason where no call has
+    worked yet (fault matrix, row 2): sent on and on, a wrong password gets the account locked. A
+    reason that comes after a success, or among others, is about its unit alone.
+
+    When it ends early, or the consumer closes it, no further call is begun and those in flight are
+    not waited for; closing their client ends them at once.
     """
     executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="haier-call")
     ended: queue.SimpleQueue[tuple[U, Future[A]]] = queue.SimpleQueue()
     source = iter(units)
     outstanding = 0
     exhausted = False
-    failures_in_a_row = 0
+    failures_in_a_row = refusals_in_a_row = ended_calls = 0
+    has_worked = False
+    reason = ""
     try:
         while True:
             # As many again as there are workers: they go on while the consumer is busy.
-            while not exhausted and outstanding < 2 * workers:
+            most = 2 * workers if has_worked or ended_calls >= CAREFUL_CALLS else 1
+            while not exhausted and outstanding < most:
                 if stop.is_set():
                     raise Cancelled("The calls to the platform were cancelled.")
                 try:
@@ -61,8 +73,10 @@ def fan_out(
                 return
             unit, future = _next_ended(ended, stop)
             outstanding -= 1
+            ended_calls += 1
             error = future.exception()
             if error is None:
+                has_worked = True
                 failures_in_a_row = 0
                 yield unit, future.result()
                 continue
@@ -77,6 +91,17 @@ def fan_out(
                     status=error.status,
                     attempts=error.attempts,
                 )
+            if error.reason and not has_worked:
+                refusals_in_a_row = refusals_in_a_row + 1 if error.reason == reason else 1
+                reason = error.reason
+                if refusals_in_a_row >= refused_after:
+                    raise PlatformClosed(
+                        f"The platform refuses every call for the same reason; after "
+                        f"{refusals_in_a_row} of them no more are made: {error}",
+                        endpoint=error.endpoint,
+                        status=error.status,
+                        attempts=error.attempts,
+                    )
             yield unit, error
     finally:
         executor.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,9 @@
-"""The pace of one dealer's calls: never more than the allowance in any one-second window.
+"""The pace of one client's calls: never more than the allowance in any one-second window.
 
 The contract allows a client so many calls a second ("Rules for every call"). Here lives when the
-next call may be sent, for all threads of a process and, through a `Ledger`, for all processes of
-one dealer. What is sent, and what is done about a refusal, belongs to `client`.
+next call may be sent, for all threads of a process and, through a `Ledger`, for all processes and
+all dealers that call as one client. What is sent, and what is done about a refusal, belongs to
+`client`.
 
 The rule is a sliding log: a call leaves at least `WINDOW` seconds after the call ``rate_limit``
 places before it. Calls are evenly spaced; only after a stall they follow each other faster
@@ -60,33 +61,36 @@ def book(log: Sequence[float], now: float, wanted: int, rate: int) -> list[float
 
 
 class Ledger(Protocol):
-    """Where the send times of one dealer are booked: its clock and its lock are the dealer's."""
+    """Where the send times of one client are booked: its clock and its lock are the client's."""
 
     def book(
-        self, plan: Callable[[Sequence[float], float], Sequence[float]]
+        self, rate: int, plan: Callable[[Sequence[float], float, int], Sequence[float]]
     ) -> tuple[Sequence[float], float]:
-        """Call ``plan(times booked so far, now)`` under the dealer's lock and store what it books.
+        """Call ``plan(times booked so far, now, rate)`` under the client's lock; store what it
+        books.
 
-        Keeps, in the order of booking, at least the newest ``rate_limit`` times. Returns the newly
-        booked times and the ``now`` that was passed, both in seconds of the ledger's own clock.
+        ``rate`` is what the caller may send in a second; the plan is given the smallest one of all
+        who share the ledger. Keeps, in the order of booking, at least the newest times of a window
+        that are no more than the largest of these rates. Returns the newly booked times and the
+        ``now`` that was passed, both in seconds of the ledger's own clock.
         """
         ...
 
 
 class MemoryLedger:
-    """A ledger for the threads of one process that calls as this dealer alone."""
+    """A ledger for the threads of one process that alone calls as this client."""
 
     def __init__(self, rate_limit: int) -> None:
         self._lock = threading.Lock()
         self._log: deque[float] = deque(maxlen=rate_limit)
 
     def book(
-        self, plan: Callable[[Sequence[float], float], Sequence[float]]
+        self, rate: int, plan: Callable[[Sequence[float], float, int], Sequence[float]]
     ) -> tuple[Sequence[float], float]:
         """See `Ledger.book`; the clock is `time.monotonic`."""
         with self._lock:
             now = time.monotonic()
-            booked = plan(list(self._log), now)
+            booked = plan(list(self._log), now, rate)
             self._log.extend(booked)
             return booked, now
 
@@ -119,9 +123,9 @@ class Interruption:
 
 
 class Pace:
-    """Lets the callers of one client through at the dealer's pace. Safe for threads.
+    """Lets the callers of one client through at the client's pace. Safe for threads.
 
-    ``rate_limit`` is the dealer's calls a second; ``stop`` ends every wait with `Cancelled`.
+    ``rate_limit`` is the client's calls a second; ``stop`` ends every wait with `Cancelled`.
     """
 
     def __init__(
@@ -178,7 +182,9 @@ class Pace:
     def _book(self) -> None:
         # Only for those who wait now: a slot that nobody uses is lost to the other processes.
         wanted = min(self._waiting, self._most_at_once)
-        times, now = self._ledger.book(lambda log, at: book(log, at, wanted, self._rate))
+        times, now = self._ledger.book(
+            self._rate, lambda log, at, rate: book(log, at, min(wanted, rate), rate)
+        )
         offset = time.monotonic() - now
         self._slots.extend(entry + offset for entry in times)
 

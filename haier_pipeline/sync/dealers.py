@@ -4,26 +4,40 @@ Finding, reading, changing and trying them out belongs here. What a configuratio
 client's matter, how it is stored the catalog's.
 """
 
+import logging
+import threading
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from haier_pipeline.catalog import configs
 from haier_pipeline.catalog.pace import SharedLedger
+from haier_pipeline.catalog.tokens import SharedTokens
 from haier_pipeline.errors import Conflict, InvalidConfig, InvalidInput, NotFound, PlatformError
 from haier_pipeline.platform.client import HaierClient
-from haier_pipeline.platform.config import DEFAULTS, FIELDS, SECRET_FIELDS, DealerConfig
+from haier_pipeline.platform.config import (
+    DEFAULTS,
+    FIELDS,
+    MAX_NAME_LENGTH,
+    SECRET_FIELDS,
+    DealerConfig,
+    addresses,
+    is_blank,
+    origin,
+    split_counties,
+)
 
 ENVIRONMENT_DEALER = "haier"
 SANDBOX_DEALER = "sandbox"
 #: Stands for the dealer of the environment where a stored one has its id; those begin at 1.
 ENVIRONMENT_ID = 0
 TEST_ATTEMPT_SECONDS = 10.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,7 @@ class Dealer:
 
     ``config`` holds every key that is no secret, with its default where it has none of its own.
     ``is_shadowed``: a stored dealer that the variables of the environment win over.
+    ``unknown_keys``: what else its row holds, by name; other programs may share it.
     """
 
     id: int
@@ -41,6 +56,7 @@ class Dealer:
     config: Mapping[str, Any]
     secrets: Mapping[str, bool]
     is_shadowed: bool = False
+    unknown_keys: tuple[str, ...] = ()
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -77,6 +93,8 @@ class Dealers:
         self._allowed_hosts = allowed_hosts
         self._secrets = configs.Secrets(secret_keys, SECRET_FIELDS)
         self._sandbox = sandbox
+        self._lock = threading.Lock()
+        self._warned: dict[str, tuple[str, ...]] = {}
 
     def active(self) -> list[str]:
         """The names of all active dealers in order; ``["sandbox"]`` where nothing is configured."""
@@ -111,7 +129,8 @@ class Dealers:
             return DealerConfig.parse(name, self._environment, allowed_hosts=self._allowed_hosts)
         stored = configs.read(self._engine, name, self._secrets)
         if stored is not None:
-            return DealerConfig.parse(name, stored, allowed_hosts=self._allowed_hosts)
+            self._warn_of_unknown_keys(name, stored)
+            return self._parse(name, stored)
         if name == SANDBOX_DEALER:
             # Pace and counties can be tried out on the sandbox too.
             chosen = {
@@ -123,6 +142,55 @@ class Dealers:
                 name, {**self._sandbox(), **chosen}, allowed_hosts=("127.0.0.1",)
             )
         raise InvalidInput(f"there is no dealer named {name!r}")
+
+    def client(self, config: DealerConfig, **options: Any) -> HaierClient:
+        """A client of the platform for a dealer, to be closed; ``options`` are `HaierClient`'s.
+
+        Its pace and its token are shared with all processes and all dealers of the same
+        ``client_id`` at the same origin. The smallest ``rate_limit`` of the active ones holds.
+        """
+        rate = min([config.rate_limit, *self._rates_of_sharers(config)])
+        return HaierClient(
+            config.model_copy(update={"rate_limit": rate}),
+            ledger=SharedLedger(self._engine, config.client_id, config.origin),
+            tokens=SharedTokens(
+                self._engine,
+                config.client_id,
+                config.origin,
+                config.client_secret.get_secret_value(),
+            ),
+            **options,
+        )
+
+    def _rates_of_sharers(self, config: DealerConfig) -> list[int]:
+        found = configs.active_of_client(self._engine, config.client_id)
+        if "client_id" in self._environment:
+            found[ENVIRONMENT_DEALER] = self._environment
+        rates = [
+            _public(values)["rate_limit"]
+            for values in found.values()
+            if values.get("client_id") == config.client_id
+            and origin(addresses(values)[0]) == config.origin
+        ]
+        return [rate for rate in rates if rate]
+
+    def _parse(self, name: str, values: Mapping[str, object]) -> DealerConfig:
+        """The configuration in a stored row, of which only the known keys are read."""
+        known = {key: value for key, value in values.items() if key in FIELDS}
+        return DealerConfig.parse(name, known, allowed_hosts=self._allowed_hosts)
+
+    def _warn_of_unknown_keys(self, name: str, stored: Mapping[str, object]) -> None:
+        unknown = _unknown_keys(stored)
+        with self._lock:
+            is_news = bool(unknown) and self._warned.get(name) != unknown
+            self._warned[name] = unknown
+        if is_news:
+            logger.warning(
+                "the stored configuration of %s holds keys that are not known here and are left "
+                "as they are: %s",
+                name,
+                ", ".join(unknown),
+            )
 
     # ------------------------------------------------------------------------------ keeping them
 
@@ -196,11 +264,15 @@ class Dealers:
     def replace(
         self, number: int, values: Mapping[str, object], *, active: bool | None = None
     ) -> Dealer:
-        """Replace the whole configuration, secrets included. Errors as in `create`."""
+        """Replace the whole configuration, secrets included. Errors as in `create`.
+
+        Keys of the row that are not known here belong to others, and stay.
+        """
         self._refuse_environment(number)
 
         def config(row: configs.Row) -> Mapping[str, Any]:
-            return self._secrets.encrypt(_canonical(self.validate(row.name, values), values))
+            checked = self.validate(row.name, values)
+            return _foreign(row.config) | self._secrets.encrypt(_canonical(checked, values))
 
         return self._shown(configs.change(self._engine, number, config=config, active=active))
 
@@ -219,10 +291,14 @@ class Dealers:
         self._refuse_environment(number)
 
         def config(row: configs.Row) -> Mapping[str, Any]:
-            before = self._secrets.decrypt(row.config)
+            foreign = _foreign(row.config)
+            stored = self._secrets.decrypt(row.config)
+            before = {key: value for key, value in stored.items() if key in FIELDS}
             after = {**before, **changes}
             self._want_secrets_again(before, after, changes)
-            return self._secrets.encrypt(_canonical(self.validate(row.name, after), after))
+            return foreign | self._secrets.encrypt(
+                _canonical(self.validate(row.name, after), after)
+            )
 
         return self._shown(
             configs.change(self._engine, number, config=config if changes else None, active=active)
@@ -233,7 +309,7 @@ class Dealers:
         self._refuse_environment(number)
 
         def check(row: configs.Row) -> Mapping[str, Any]:
-            self.validate(row.name, self._secrets.decrypt(row.config))
+            self._parse(row.name, self._secrets.decrypt(row.config))
             stored: Mapping[str, Any] = row.config
             return stored
 
@@ -261,8 +337,7 @@ class Dealers:
             InvalidConfig: the configuration is not valid; no call was made (row 46).
         """
         config = self.config(name)
-        ledger = SharedLedger(self._engine, name)
-        with HaierClient(config, ledger=ledger, attempt_seconds=TEST_ATTEMPT_SECONDS) as client:
+        with self.client(config, attempt_seconds=TEST_ATTEMPT_SECONDS) as client:
             try:
                 client.check_token()
             except PlatformError as error:
@@ -316,6 +391,7 @@ class Dealers:
             config=_public(row.config),
             secrets=_which_secrets(row.config),
             is_shadowed=self._is_of_environment(row.name),
+            unknown_keys=_unknown_keys(row.config),
             created_at=row.created_at,
             updated_at=row.updated_at,
         )
@@ -332,11 +408,8 @@ class Dealers:
         after: Mapping[str, object],
         changes: Mapping[str, object],
     ) -> None:
-        moved = [
-            key
-            for key in ("base_url", "token_url")
-            if _origin(after.get(key) or DEFAULTS[key]) != _origin(before.get(key) or DEFAULTS[key])
-        ]
+        pairs = zip(("base_url", "token_url"), addresses(before), addresses(after), strict=True)
+        moved = [key for key, old, new in pairs if origin(old) != origin(new)]
         missing = tuple(
             key for key in FIELDS if key in SECRET_FIELDS and before.get(key) and key not in changes
         )
@@ -348,21 +421,27 @@ class Dealers:
             )
 
 
-def _origin(url: object) -> tuple[str, str]:
-    """Scheme and host with port; whether it is an address at all is checked elsewhere."""
-    try:
-        parts = urlsplit(str(url).strip().lower())
-    except ValueError:
-        return "", str(url)
-    return parts.scheme, parts.netloc
+def _unknown_keys(stored: object) -> tuple[str, ...]:
+    """Names of keys that are not the contract's, as they may be shown."""
+    return tuple(
+        "".join(character if character.isprintable() else "?" for character in key)[
+            :MAX_NAME_LENGTH
+        ]
+        for key in sorted(_foreign(stored))
+    )
+
+
+def _foreign(stored: object) -> dict[str, Any]:
+    """What others keep in a row; never read, never changed."""
+    values = stored if isinstance(stored, Mapping) else {}
+    return {key: value for key, value in values.items() if key not in FIELDS}
 
 
 def _canonical(config: DealerConfig, given: Mapping[str, object]) -> dict[str, Any]:
     """The keys that were given, in the form in which they are stored; defaults stay defaults."""
     stored: dict[str, Any] = {}
     for key in FIELDS:
-        value = given.get(key)
-        if value is None or (isinstance(value, str) and not value.strip()):
+        if is_blank(given.get(key)):
             continue
         checked = getattr(config, key)
         if isinstance(checked, SecretStr):
@@ -372,18 +451,18 @@ def _canonical(config: DealerConfig, given: Mapping[str, object]) -> dict[str, A
 
 
 def _public(stored: object) -> dict[str, Any]:
-    """The keys that are no secret. Unknown keys are left out: nobody knows what they hold."""
+    """The keys that are no secret. Unknown keys are only named elsewhere: nobody knows what they
+    hold."""
     values = stored if isinstance(stored, Mapping) else {}
+    followed = dict(zip(("base_url", "token_url"), addresses(values), strict=True))
     shown: dict[str, Any] = {}
     for key in FIELDS:
         if key in SECRET_FIELDS:
             continue
-        value = values.get(key)
-        value = DEFAULTS.get(key) if value is None or value == "" else value
+        value = followed.get(key, values.get(key))
+        value = DEFAULTS.get(key) if is_blank(value) else value
         if key == "county_codes":
-            parts = value.split(",") if isinstance(value, str) else value
-            listed = parts if isinstance(parts, list | tuple) else []
-            shown[key] = [str(code).strip() for code in listed]
+            shown[key] = [str(code) for code in split_counties(value)]
         elif key == "rate_limit":
             # A row may have been written by hand; what is no number shows as none.
             shown[key] = int(str(value)) if str(value).isdecimal() else None

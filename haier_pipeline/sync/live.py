@@ -16,7 +16,6 @@ from sqlalchemy import Engine
 
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.log import ManualQuery
-from haier_pipeline.catalog.pace import SharedLedger
 from haier_pipeline.errors import DeadlinePassed, HaierError
 from haier_pipeline.platform.answers import (
     Answer,
@@ -163,11 +162,8 @@ class LiveQueries:
             known = self._clients.get(dealer)
             if known is None or known[0] != config:
                 # The one it replaces is left to the calls that are under way on it.
-                client = HaierClient(
-                    config,
-                    ledger=SharedLedger(self._engine, dealer),
-                    workers=WORKERS,
-                    attempt_seconds=ATTEMPT_SECONDS,
+                client = self._dealers.client(
+                    config, workers=WORKERS, attempt_seconds=ATTEMPT_SECONDS
                 )
                 self._clients[dealer] = known = (config, client)
             return known[1]

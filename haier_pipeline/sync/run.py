@@ -18,7 +18,6 @@ from haier_pipeline.catalog import log, raw
 from haier_pipeline.catalog.database import transaction
 from haier_pipeline.catalog.locks import partition_key, partition_lock
 from haier_pipeline.catalog.log import Attempt, Check, Result
-from haier_pipeline.catalog.pace import SharedLedger
 from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.tables import RAW_TABLES
 from haier_pipeline.errors import (
@@ -157,11 +156,8 @@ class SyncRun:
     def client(self) -> HaierClient:
         """The dealer's client, one for the whole run: its token, its pace, its connections."""
         if self._client is None:
-            config = self.config
-            ledger = SharedLedger(self.engine, config.name)
-            self._client = self._open.enter_context(
-                HaierClient(config, ledger=ledger, stop=self.stop)
-            )
+            client = self._dealers.client(self.config, stop=self.stop)
+            self._client = self._open.enter_context(client)
         return self._client
 
     @property

@@ -231,7 +231,7 @@ class ConfigValues(_Body):
     """The keys of a dealer's configuration; one left out or null has its default.
 
     Required are `client_id`, `client_secret`, `customer_code`, `send_to_code`, `password` and
-    `seller_password`. `base_url` and `token_url` lead to Haier's hosts or to hosts that the
+    `seller_password`. `token_url` follows `base_url` where it is left out; both lead to Haier's hosts or to hosts that the
     operator of this installation allows.
     """
 
@@ -241,10 +241,9 @@ class ConfigValues(_Body):
                 {
                     "client_id": "dealer-client",
                     "client_secret": "…",
-                    "token_url": "https://openplat-bj-aliyun.haier.net/oauth2/auth",
                     "base_url": "https://openplat-bj-aliyun.haier.net",
-                    "customer_code": "88012345",
-                    "send_to_code": "88012345",
+                    "customer_code": "8800123456",
+                    "send_to_code": "8800654321",
                     "password": "…",
                     "seller_password": "…",
                     "county_codes": ["110101"],
@@ -330,6 +329,9 @@ class ShownDealer(_Answer):
     source: Literal["stored", "environment"]
     is_active: bool
     is_shadowed: bool = Field(description="The variables of the environment win over this one.")
+    unknown_keys: list[str] = Field(
+        [], description="What else its row holds, by name; it is left as it is."
+    )
     config: ShownConfig
     secrets: ShownSecrets
     created_at: datetime | None

@@ -4,7 +4,7 @@ Run as ``database_user.py URL WHAT …`` and says ``ready`` when it does:
 
 - ``lock DEALER DATE``: holds the partition's lock and waits,
 - ``busy DEALER DATE``: holds it, and another statement of the same connection never ends,
-- ``pace DEALER RATE SECONDS``: sends at its dealer's pace; prints the moments that it booked.
+- ``pace CLIENT RATE SECONDS``: sends at its client's pace; prints the moments that it booked.
 """
 
 import sys
@@ -38,13 +38,13 @@ if what == "pace":
         """Remembers what was booked through it."""
 
         def book(
-            self, plan: Callable[[Sequence[float], float], Sequence[float]]
+            self, rate: int, plan: Callable[[Sequence[float], float, int], Sequence[float]]
         ) -> tuple[Sequence[float], float]:
-            booked, now = super().book(plan)
+            booked, now = super().book(rate, plan)
             moments.extend(booked)
             return booked, now
 
-    pace = Pace(rate, Ledger(engine, dealer))
+    pace = Pace(rate, Ledger(engine, dealer, "https://platform:443"))
 
     def send() -> None:
         while time.monotonic() < end:

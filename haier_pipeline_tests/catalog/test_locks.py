@@ -4,12 +4,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog.locks import partition_lock
 from haier_pipeline.catalog.pace import SharedLedger
@@ -97,7 +97,7 @@ def test_the_lock_of_a_killed_process_is_free_within_seconds(
 
 
 @pytest.mark.alone
-def test_processes_of_one_dealer_together_book_no_more_than_its_pace(
+def test_processes_of_one_client_together_book_no_more_than_its_pace(
     start: Callable[..., Process],
 ) -> None:
     """Fault matrix, row 14: never more than the allowance in any window of one second."""
@@ -117,18 +117,84 @@ def test_processes_of_one_dealer_together_book_no_more_than_its_pace(
     assert min(gaps) > 1.0, f"{rate + 1} calls in {min(gaps):.3f} s"
 
 
+ORIGIN = "https://openplat-test.haier.net:443"
+
+
 def test_bookings_of_two_ledgers_never_overlap(engine: Engine) -> None:
-    one, two = SharedLedger(engine, "haier"), SharedLedger(engine, "haier")
-    first, now = one.book(lambda booked, at: [at + 0.1, at + 0.2])
-    second, later = two.book(lambda booked, at: [*booked, at])
+    one, two = SharedLedger(engine, "c", ORIGIN), SharedLedger(engine, "c", ORIGIN)
+    first, now = one.book(100, lambda booked, at, rate: [at + 0.1, at + 0.2])
+    second, later = two.book(100, lambda booked, at, rate: [*booked, at])
     assert list(second)[:2] == pytest.approx(list(first))
     assert now < later < time.time() + 60
-    assert SharedLedger(engine, "other").book(lambda booked, at: list(booked))[0] == []
+    for client_id, origin in (("other", ORIGIN), ("c", "https://openplat-test.haier.net:8443")):
+        other = SharedLedger(engine, client_id, origin)
+        assert other.book(100, lambda booked, at, rate: list(booked))[0] == []
 
 
 def test_a_ledger_forgets_what_can_no_longer_matter(engine: Engine) -> None:
-    ledger = SharedLedger(engine, "haier")
-    ledger.book(lambda booked, at: [at - 60, at])
-    _, now = ledger.book(lambda booked, at: [])
-    kept, _ = ledger.book(lambda booked, at: booked)
+    ledger = SharedLedger(engine, "c", ORIGIN)
+    ledger.book(100, lambda booked, at, rate: [at - 60, at])
+    _, now = ledger.book(100, lambda booked, at, rate: [])
+    kept, _ = ledger.book(100, lambda booked, at, rate: booked)
     assert [round(now - moment) for moment in kept] == [0]
+
+
+def test_the_smallest_rate_of_those_who_share_holds(engine: Engine) -> None:
+    """Fault matrix, row 14."""
+    one, two = SharedLedger(engine, "c", ORIGIN), SharedLedger(engine, "c", ORIGIN)
+    rates: list[int] = []
+
+    def plan(booked: Sequence[float], at: float, rate: int) -> Sequence[float]:
+        rates.append(rate)
+        return []
+
+    one.book(100, plan)
+    two.book(20, plan)
+    one.book(100, plan)
+    assert rates == [100, 20, 20]
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE client_pace SET rates = jsonb_set(rates, '{20}', to_jsonb(1.5))")
+        )
+    one.book(100, plan)
+    assert rates[-1] == 100
+
+
+@pytest.mark.parametrize(("rate", "most_entries"), [(100, 100), (128, 128), (10_000, 127)])
+def test_the_row_of_a_client_stays_small(engine: Engine, rate: int, most_entries: int) -> None:
+    """Two syncs at 10,000 calls a second made 56 MB of one row."""
+    ledger = SharedLedger(engine, "c", ORIGIN)
+    seen = 0
+
+    def plan(booked: Sequence[float], at: float, rate: int) -> Sequence[float]:
+        nonlocal seen
+        seen = len(booked)
+        return [at + place / rate for place in range(rate // 10)]
+
+    for _ in range(300):
+        ledger.book(rate, plan)
+    assert seen >= rate
+    with engine.connect() as connection:
+        entries, size = connection.execute(
+            text(
+                "SELECT cardinality(booked), pg_total_relation_size('client_pace') FROM client_pace"
+            )
+        ).one()
+    assert entries <= most_entries
+    assert size <= 16 * 8192
+
+
+def test_what_is_kept_of_a_fast_client_never_counts_a_call_too_early(engine: Engine) -> None:
+    ledger = SharedLedger(engine, "c", ORIGIN)
+    sent: list[float] = []
+
+    def plan(booked: Sequence[float], at: float, rate: int) -> Sequence[float]:
+        assert len(booked) == len(sent)
+        assert all(kept >= moment for kept, moment in zip(booked, sent, strict=True))
+        first = max(at, *sent[-1:]) if sent else at
+        new = [first + place / 1000 for place in range(40)]
+        sent.extend(new)
+        return new
+
+    for _ in range(3):
+        ledger.book(10_000, plan)

@@ -33,6 +33,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "haier_config": {"name": "haier", "config": "{}"},
     "haier_sync_log": {"dealer": "haier", "sync_type": "stock", "status": "processing"},
     "dealer_pace": {"dealer": "haier"},
+    "client_pace": {"client_id": "c", "origin": "https://h:443"},
+    "client_token": {"client_id": "c", "origin": "https://h:443", "secret_hash": "0" * 64},
 }
 BAD_AMOUNTS = ("NaN", "Infinity", "-Infinity", "-0.01", "10000000000")
 DONE = {"status": "success", "completed_at": "2026-11-22T00:00:00Z"}

@@ -28,7 +28,9 @@ from haier_pipeline.catalog.load import (
     LoadReport,
     load,
 )
+from haier_pipeline.catalog.pace import SharedLedger
 from haier_pipeline.catalog.raw import Partition, RawRecord, save
+from haier_pipeline.catalog.tokens import SharedTokens
 from haier_pipeline.errors import CatalogError, DatabaseUnavailable
 from haier_pipeline.server.postgres import EmbeddedPostgres
 
@@ -183,6 +185,46 @@ def own_server() -> Iterator[EmbeddedPostgres]:
         shutil.rmtree(home)
 
 
+def kill(server: EmbeddedPostgres) -> None:
+    with closing(psycopg.connect(server.libpq_url)) as spy:
+        query = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int"
+        row = spy.execute(query).fetchone()
+    assert row is not None
+    os.kill(row[0], signal.SIGQUIT)
+
+
+def test_bookings_and_tokens_wait_for_a_server_that_restarts(own_server: EmbeddedPostgres) -> None:
+    """Fault matrix, row 38: no call is made meanwhile, and none fails."""
+    origin = "https://openplat-test.haier.net:443"
+    engine = open_engine(own_server.url())
+    upgrade(engine)
+    ledger = SharedLedger(engine, "c", origin)
+    tokens = SharedTokens(engine, "c", origin, "secret")
+    ledger.book(100, lambda booked, at, rate: [at])
+    version = tokens.put("note", 3000, known=0)
+    tokens.confirm("note", version)
+    again = EmbeddedPostgres(own_server.home)
+
+    def start() -> None:
+        time.sleep(1)
+        again.start()
+
+    kill(own_server)
+    time.sleep(0.3)
+    starting = threading.Thread(target=start)
+    starting.start()
+    began = time.monotonic()
+    try:
+        booked, now = ledger.book(100, lambda booked, at, rate: [at])
+        assert 1 <= time.monotonic() - began < 20
+        assert list(booked) == [now]
+        assert tokens.take(0)[:2] == (version, "note")
+    finally:
+        starting.join()
+        again.stop()
+        engine.dispose()
+
+
 def test_postgresql_restarts_in_the_middle_of_a_load(own_server: EmbeddedPostgres) -> None:
     """Fault matrix, row 38: killed for real, started again a second later."""
     engine = open_engine(own_server.url())
@@ -198,11 +240,7 @@ def test_postgresql_restarts_in_the_middle_of_a_load(own_server: EmbeddedPostgre
     def conclude(connection: Connection, report: LoadReport) -> None:
         replays.append(report.products_new)
         if len(replays) == 1:
-            with closing(psycopg.connect(own_server.libpq_url)) as spy:
-                query = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int"
-                row = spy.execute(query).fetchone()
-            assert row is not None
-            os.kill(row[0], signal.SIGQUIT)
+            kill(own_server)
             starter.start()
             # Until the connection is lost: what is committed before needs no replay.
             while True:

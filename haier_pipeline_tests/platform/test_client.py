@@ -168,7 +168,8 @@ def test_wrong_credentials_are_tried_once_for_all_workers(
     with ThreadPoolExecutor(10) as pool:
         errors = list(pool.map(lambda _: failure(client, PlatformClosed), range(10)))
     assert all("client_id and client_secret" in str(error) for error in errors)
-    assert sandbox.report()["calls"]["token"] == 1
+    # At each of the two paths that gateways serve.
+    assert sandbox.report()["calls"]["token"] == 2
 
 
 def test_twenty_workers_with_a_dead_token_fetch_one(
@@ -214,6 +215,63 @@ def test_retry_after_is_waited_for(
     client.get_stock("A0", COUNTY)
     assert 1.0 <= time.monotonic() - began < 2.3
     assert client.stats.refused == (status == 429)
+
+
+@pytest.mark.parametrize("retry_after", [0, "date:-3600"])
+def test_a_retry_after_never_shortens_the_wait(
+    sandbox: SandboxProcess,
+    client: HaierClient,
+    retry_after: int | str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Fault matrix, row 5."""
+    monkeypatch.undo()
+    client.check_token()
+    sandbox.fault(interface="stock", kind="status", status=503, retry_after=retry_after, times=2)
+    began = time.monotonic()
+    client.get_stock("A0", COUNTY)
+    assert time.monotonic() - began >= (0.5 + 1) * 0.75
+
+
+@pytest.mark.parametrize("status", [200, 400, 403])
+def test_the_platforms_own_reason_is_in_the_message(
+    sandbox: SandboxProcess, client: HaierClient, status: int
+) -> None:
+    """Fault matrix, rows 2 and 8."""
+    envelope = {"success": False, "code": 1, "errorMsg": "客户密码错误", "data": None}
+    sandbox.fault(interface="stock", kind="status", status=status, body=envelope)
+    error = failure(client, PlatformClosed if status == 403 else CallRefused)
+    assert "“客户密码错误”" in str(error)
+    assert ("HTTP" in str(error)) == (status != 200)
+    assert error.status == status
+    assert "客户密码错误" in error.reason
+    assert "A0" not in error.reason
+
+
+@pytest.mark.parametrize("code", [429, "503"])
+def test_a_code_in_an_envelope_acts_like_the_status(
+    sandbox: SandboxProcess, client: HaierClient, code: int | str
+) -> None:
+    """Fault matrix, row 8."""
+    envelope = {"success": False, "code": code, "errorMsg": "later"}
+    sandbox.fault(interface="stock", kind="answer", answer=envelope, times=3)
+    client.get_stock("A0", COUNTY)
+    assert sandbox.report()["calls"]["stock"] == 4
+    assert client.stats.refused == (3 if code == 429 else 0)
+    sandbox.fault(interface="stock", kind="answer", answer=envelope)
+    error = failure(client, TransientFailure)
+    assert "later" in str(error)
+    assert "after 4 attempts" in str(error)
+    assert str(code) in str(error)
+
+
+def test_a_member_id_goes_out_as_an_integer(client: HaierClient, sandbox: SandboxProcess) -> None:
+    order = "SO.20190106.000003"
+    assert client.get_logistics(order, member_id=" 1234567 ").records
+    assert client.get_logistics(order, member_id=1234567).records
+    with pytest.raises(CallRefused, match=f"{order} was not made: member_id must be a whole"):
+        client.get_logistics(order, member_id="A-17")
+    assert sandbox.report()["calls"]["logistics"] == 2
 
 
 def test_retry_after_holds_up_all_workers(sandbox: SandboxProcess, client: HaierClient) -> None:

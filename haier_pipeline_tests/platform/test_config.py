@@ -12,14 +12,14 @@ from haier_pipeline.platform.config import FIELDS, SECRET_FIELDS, DealerConfig
 GOOD: dict[str, object] = {
     "client_id": "id-1",
     "client_secret": "canary-1",
-    "customer_code": "8800A001",
-    "send_to_code": "88000002",
+    "customer_code": "8800123456",
+    "send_to_code": "8700000002",
     "password": "canary-2",
     "seller_password": "canary-3",
 }
 
 
-def parse(name: str = "haier", hosts: tuple[str, ...] = (), **changes: object) -> DealerConfig:
+def parse(name: str = "haier", hosts: tuple[str, ...] = (), **changes: Any) -> DealerConfig:
     values = {key: value for key, value in {**GOOD, **changes}.items() if value != "left out"}
     return DealerConfig.parse(name, values, allowed_hosts=hosts)
 
@@ -44,7 +44,7 @@ def test_every_field_at_fault_is_named_at_once_and_no_value() -> None:
     with pytest.raises(InvalidConfig) as caught:
         parse(
             client_secret="canary-1\n",
-            customer_code="canary-9",
+            customer_code="canary 9",
             county_codes="110101,x-canary",
             base_url="http://canary.example",
             seller_password="left out",
@@ -82,12 +82,111 @@ def test_a_name_may_be_chinese_and_hold_spaces(name: str) -> None:
     assert parse(name).name == name
 
 
+@pytest.mark.parametrize("key", ["customer_code", "send_to_code", "supplier_code"])
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("8800123456", "8800123456"),
+        ("8700123456", "8700123456"),
+        (8800123456, "8800123456"),
+        (" 88012345\n", "88012345"),
+        ("8800A001", "8800A001"),
+        ("HR/01:东城#3", "HR/01:东城#3"),
+        ("x" * 50, "x" * 50),
+    ],
+)
+def test_a_code_is_the_platforms_to_judge(key: str, value: object, expected: str) -> None:
+    assert getattr(parse(**dict[str, Any]({key: value})), key) == expected
+
+
+@pytest.mark.parametrize("key", ["customer_code", "send_to_code", "supplier_code"])
+@pytest.mark.parametrize(
+    "value",
+    ["8800 123456", "8800\u3000123456", "8800\u00a0123456", "8800\u200b123456", "88\t00",
+     "88\x0000", "x" * 51, True, 88.5, ["8800123456"], 10**50],
+)  # fmt: skip
+def test_what_cannot_be_a_code_is_refused(key: str, value: object) -> None:
+    with pytest.raises(InvalidConfig) as caught:
+        parse(**dict[str, Any]({key: value}))
+    assert caught.value.fields == (key,)
+
+
+PRODUCTION = "https://openplat-bj-aliyun.haier.net"
+STAGING = "https://openplat-bj-aliyun-stage.haier.net"
+GENERAL = "https://openplat.haier.net"
+
+
+@pytest.mark.parametrize(
+    ("given", "base_url", "token_url"),
+    [
+        ({"base_url": PRODUCTION}, PRODUCTION, f"{PRODUCTION}/oauth2/auth"),
+        ({"base_url": f"{STAGING}/"}, STAGING, f"{STAGING}/oauth2/auth"),
+        ({"base_url": f"{STAGING}/g"}, f"{STAGING}/g", f"{STAGING}/oauth2/auth"),
+        ({"token_url": f"{STAGING}/oauth2/token"}, STAGING, f"{STAGING}/oauth2/token"),
+        ({"base_url": PRODUCTION, "token_url": " "}, PRODUCTION, f"{PRODUCTION}/oauth2/auth"),
+        ({"base_url": None, "token_url": f"{STAGING}/x"}, STAGING, f"{STAGING}/x"),
+        (
+            {
+                "base_url": f"{GENERAL}/op/gateway-test/v3",
+                "token_url": f"{GENERAL}/gateway-test/oauth2/token",
+            },
+            f"{GENERAL}/op/gateway-test/v3",
+            f"{GENERAL}/gateway-test/oauth2/token",
+        ),
+    ],
+)  # fmt: skip
+def test_token_and_base_url_follow_each_other(
+    given: dict[str, Any], base_url: str, token_url: str
+) -> None:
+    """The secret must not go to another environment than the calls."""
+    dealer = parse(**given)
+    assert (dealer.base_url, dealer.token_url) == (base_url, token_url)
+
+
+def test_a_gateway_with_a_port_is_followed_with_it() -> None:
+    dealer = parse(base_url="https://gateway.example:8443/haier", hosts=("gateway.example",))
+    assert dealer.token_url == "https://gateway.example:8443/oauth2/auth"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "token_url"),
+    [
+        (PRODUCTION, "https://openplat-test.haier.net/oauth2/auth"),
+        ("https://OPENPLAT-TEST.haier.net:443", f"{PRODUCTION}/oauth2/auth"),
+        (STAGING, f"{PRODUCTION}/oauth2/auth"),
+        (PRODUCTION, f"{GENERAL}/gateway-test/oauth2/token"),
+    ],
+)
+def test_two_environments_in_one_configuration_are_refused(base_url: str, token_url: str) -> None:
+    with pytest.raises(InvalidConfig, match="different environments") as caught:
+        parse(base_url=base_url, token_url=token_url)
+    assert caught.value.fields == ("base_url", "token_url")
+
+
+def test_a_gateway_of_the_operators_may_stand_beside_haier() -> None:
+    gateway = "https://gateway.example"
+    dealer = parse(
+        base_url=PRODUCTION, token_url=f"{gateway}/oauth2/auth", hosts=("gateway.example",)
+    )
+    assert dealer.base_url == PRODUCTION
+
+
+def test_the_origin_is_spelled_in_one_way() -> None:
+    spellings = ("https://OPENPLAT-TEST.haier.net:443/gateway", "https://openplat-test.haier.net")
+    assert {parse(base_url=url).origin for url in spellings} == {
+        "https://openplat-test.haier.net:443"
+    }
+    assert parse(base_url="http://[::1]:8123", hosts=("::1",)).origin == "http://[::1]:8123"
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
         ("110101, 310101", ("110101", "310101")),
         (["110101"], ("110101",)),
         (("310101", "110101"), ("310101", "110101")),
+        ("110101，310101、440106", ("110101", "310101", "440106")),
+        (["110101，310101", "440106"], ("110101", "310101", "440106")),
     ],
 )
 def test_county_codes_come_as_text_or_list(value: object, expected: tuple[str, ...]) -> None:

@@ -34,14 +34,19 @@ def test_results_come_as_the_calls_end() -> None:
         time.sleep(unit)
         return unit
 
-    units = [0.4, 0.02, 0.2]
+    units = [0, 0.4, 0.02, 0.2]
     results = fan_out(units, call, workers=3, stop=threading.Event())
     assert [unit for unit, _ in results] == sorted(units)
 
 
 def test_as_many_calls_as_workers_are_in_flight() -> None:
+    """Once the first call has worked."""
     gate = threading.Barrier(6)
-    list(fan_out(range(12), lambda unit: gate.wait(5), workers=6, stop=threading.Event()))
+
+    def call(unit: int) -> int:
+        return gate.wait(5) if unit else 0
+
+    list(fan_out(range(13), call, workers=6, stop=threading.Event()))
 
 
 def test_units_are_pulled_as_needed() -> None:
@@ -79,6 +84,70 @@ def test_an_outage_ends_it() -> None:
     with pytest.raises(PlatformClosed, match="not answering"):
         list(results)
     assert len(begun) <= 10 + 2 * 4
+
+
+def wrong_password(unit: int) -> int:
+    raise CallRefused(f"{unit}: wrong password", endpoint="stock", reason="wrong password")
+
+
+def test_equal_refusals_from_the_first_call_on_end_it_after_a_few() -> None:
+    """Fault matrix, row 2: 554 calls with a wrong password get an account locked."""
+    begun = []
+
+    def call(unit: int) -> int:
+        begun.append(unit)
+        return wrong_password(unit)
+
+    with pytest.raises(PlatformClosed, match=r"same reason.*wrong password"):
+        list(fan_out(range(554), call, workers=32, stop=threading.Event()))
+    assert len(begun) == 5
+
+
+def test_refusals_among_transient_failures_are_counted() -> None:
+    """A call that found nobody says nothing about the password."""
+    begun = []
+
+    def call(unit: int) -> int:
+        begun.append(unit)
+        return break_down(unit) if unit % 2 else wrong_password(unit)
+
+    with pytest.raises(PlatformClosed, match="same reason"):
+        list(fan_out(range(554), call, workers=4, stop=threading.Event()))
+    assert len(begun) <= 9 + 2 * 4
+
+
+@pytest.mark.parametrize("working", [0, 3])
+def test_refusals_after_a_call_that_worked_are_about_their_units(working: int) -> None:
+    def call(unit: int) -> int:
+        return unit if unit == working else wrong_password(unit)
+
+    results = dict(fan_out(range(100), call, workers=4, stop=threading.Event()))
+    assert sum(isinstance(result, CallFailed) for result in results.values()) == 99
+
+
+def test_refusals_for_different_reasons_are_about_their_units() -> None:
+    def call(unit: int) -> int:
+        raise CallRefused("no", endpoint="stock", reason=f"{unit} is no product")
+
+    assert len(list(fan_out(range(100), call, workers=4, stop=threading.Event()))) == 100
+
+
+def test_the_first_calls_go_one_after_the_other_until_one_has_worked() -> None:
+    flying = most = 0
+    lock = threading.Lock()
+
+    def call(unit: int) -> int:
+        nonlocal flying, most
+        with lock:
+            flying += 1
+            most = max(most, flying) if unit < 5 else most
+        time.sleep(0.01)
+        with lock:
+            flying -= 1
+        return refuse(unit) if unit < 4 else unit
+
+    assert len(list(fan_out(range(20), call, workers=8, stop=threading.Event()))) == 20
+    assert most == 1
 
 
 def test_failures_between_answers_are_no_outage() -> None:
@@ -139,12 +208,16 @@ def test_an_interrupted_consumer_does_not_hang() -> None:
     release = threading.Event()
 
     def units() -> Iterator[int]:
+        yield 0
         yield 1
-        yield 2
         raise KeyboardInterrupt
+
+    def call(unit: int) -> None:
+        if unit:
+            release.wait(10)
 
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        list(fan_out(units(), lambda unit: release.wait(10), workers=2, stop=threading.Event()))
+        list(fan_out(units(), call, workers=2, stop=threading.Event()))
     assert time.monotonic() - began < 1
     release.set()

@@ -113,10 +113,10 @@ def test_threads_together_keep_the_pace_and_use_it() -> None:
 def test_a_slow_ledger_does_not_hold_up_a_fast_dealer() -> None:
     class SlowLedger(MemoryLedger):
         def book(
-            self, plan: Callable[[Sequence[float], float], Sequence[float]]
+            self, rate: int, plan: Callable[[Sequence[float], float, int], Sequence[float]]
         ) -> tuple[Sequence[float], float]:
             time.sleep(0.001)
-            return super().book(plan)
+            return super().book(rate, plan)
 
     with calling(Pace(1000, SlowLedger(1000)), threads=32) as times:
         time.sleep(2)
@@ -131,11 +131,11 @@ def test_nobody_books_slots_that_nobody_uses() -> None:
         pace.wait()
     booked: list[float] = []
 
-    def look(log: Sequence[float], now: float) -> Sequence[float]:
+    def look(log: Sequence[float], now: float, rate: int) -> Sequence[float]:
         booked.extend(log)
         return ()
 
-    ledger.book(look)
+    ledger.book(100, look)
     assert len(booked) == 5
 
 

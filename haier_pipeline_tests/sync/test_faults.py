@@ -101,6 +101,11 @@ def test_a_revoked_token_costs_one_token_and_one_call(
     assert ended["price_quotes"].result.metadata["retries"] == 1
 
 
+def forget_the_token(shop: Any) -> None:
+    """As at a client's very first sync; else it is shared with the runs before."""
+    shop.run("DELETE FROM client_token")
+
+
 @pytest.mark.parametrize("lifetime", [None, "soon", 0, -5, {}])
 def test_a_bad_lifetime_of_a_token_falls_back_to_the_default(
     shop: Any, sandbox: SandboxProcess, expect: Expect, lifetime: object
@@ -111,6 +116,7 @@ def test_a_bad_lifetime_of_a_token_falls_back_to_the_default(
     run.client.check_token()
     token = run.client._tokens.current().secret
     run.close()
+    forget_the_token(shop)
     sandbox.fault(kind="token", answer={"access_token": token, "expires_in": lifetime}, times=None)
     expect(shop.sync(), everything="success")
     assert sandbox.report()["calls"]["token"] == 2
@@ -192,7 +198,7 @@ FAILING: dict[str, tuple[str, Fault, str]] = {
     "row 25: every stock call fails": (
         "stock_levels",
         {"kind": "refuse", "interface": "stock"},
-        "0 of .* stock answers",
+        "same reason; after 5 of them no more are made",
     ),
     "row 29: every product malformed": (
         "product_listings",
@@ -228,6 +234,7 @@ def test_a_sync_that_fails_leaves_the_catalog_as_it_was(
 ) -> None:
     """Fault matrix, rows 2, 3, 5 to 10, 12, 24, 25, 29, 30."""
     asset, fault, said = FAILING[name]
+    forget_the_token(shop)
     sandbox.fault(**({"times": None} | fault))
     ended = shop.sync(run_id="failing")
     assert ended[asset].result.status == "failed"

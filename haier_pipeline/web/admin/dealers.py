@@ -13,7 +13,13 @@ from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from haier_pipeline.errors import Conflict, HaierError, InvalidConfig, InvalidInput, NotFound
-from haier_pipeline.platform.config import DEFAULTS, FIELDS, HAIER_HOSTS, SECRET_FIELDS
+from haier_pipeline.platform.config import (
+    DEFAULTS,
+    HAIER_ENVIRONMENTS,
+    REQUIRED,
+    SECRET_FIELDS,
+    TOKEN_PATH,
+)
 from haier_pipeline.sync.dealers import ENVIRONMENT_ID, SANDBOX_DEALER, Dealer, Trial
 from haier_pipeline.sync.orders import Order, place
 from haier_pipeline.web.admin.rendering import render
@@ -37,7 +43,6 @@ FORM: Final = (
     "base_url",
     "token_url",
 )
-_REQUIRED: Final = frozenset(FIELDS) - set(DEFAULTS) - {"customer_password"}
 _MOST_DEALERS: Final = 1_000
 
 
@@ -207,11 +212,11 @@ def _form(
         dealer=dealer,
         fields=FORM,
         secrets=SECRET_FIELDS,
-        required=_REQUIRED,
+        required=REQUIRED,
         values={key: value for key, value in values.items() if key not in SECRET_FIELDS},
         defaults={key: _in_form(value) for key, value in DEFAULTS.items()},
-        hosts=[f"https://{host}" for host in sorted(HAIER_HOSTS)],
-        token_hosts=[f"https://{host}/oauth2/auth" for host in sorted(HAIER_HOSTS)],
+        hosts=[f"https://{host}" for host in HAIER_ENVIRONMENTS],
+        token_hosts=[f"https://{host}{TOKEN_PATH}" for host in HAIER_ENVIRONMENTS],
         error=None if error is None else str(error),
         wrong=error.fields if isinstance(error, InvalidConfig) else (),
         may_edit=session.caller.is_operator and (dealer is None or dealer.id != ENVIRONMENT_ID),

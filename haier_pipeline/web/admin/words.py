@@ -216,6 +216,7 @@ CHINESE: Final[Mapping[str, str]] = {
     "This dealer comes from the variables of the environment; it can only be changed there.": (
         "该经销商来自环境变量，只能在那里修改。"
     ),
+    "Keys that are not known here and are left as they are:": "此处不认识、保持原样的键：",
     "The variables of the environment make up a dealer of this name, and they win over what is "
     "stored here.": "环境变量定义了同名经销商，并优先于此处保存的配置。",
     "This cannot be stored.": "无法保存。",
