@@ -5,7 +5,6 @@ repeated. Bytes and deadlines belong to `transport`, the token to `token`, the p
 meaning of fields to `answers`. No SQL, no Dagster, no environment.
 """
 
-import base64
 import random
 import threading
 import time
@@ -13,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -28,6 +26,7 @@ from haier_pipeline.errors import (
 from haier_pipeline.platform import answers
 from haier_pipeline.platform.answers import Answer
 from haier_pipeline.platform.config import SECRET_FIELDS, DealerConfig
+from haier_pipeline.platform.masking import Masker, masker
 from haier_pipeline.platform.pacing import Interruption, Ledger, Pace
 from haier_pipeline.platform.token import Token, TokenKeeper, parse_token
 from haier_pipeline.platform.transport import (
@@ -328,7 +327,7 @@ class HaierClient:
                 )
             answer = answer.get("data")
         try:
-            return parse(answer)
+            return parse(self._masker().payload(answer))
         except CallRefused as error:
             sentence = _sentence(endpoint, about, str(error).rstrip("."))
             raise CallRefused(sentence, endpoint=endpoint, status=200) from None
@@ -469,18 +468,15 @@ class HaierClient:
             return f" ({self._said(answer)})"
         return ""
 
+    def _masker(self) -> Masker:
+        secrets = (*self._secrets, *self._shown_tokens)
+        return masker(secrets, (self.dealer.client_id, self.dealer.customer_code))
+
     def _said(self, envelope: Mapping[str, Any]) -> str:
         """The envelope's message for people: short, on one line, without secrets (row 8)."""
         message = envelope.get("message")
         text = str(message if message is not None else envelope.get("code") or "nothing more")
-        for secret in (*self._secrets, *self._shown_tokens):
-            for form in (
-                secret,
-                quote(secret, safe=""),
-                base64.b64encode(secret.encode()).decode(),
-            ):
-                text = text.replace(form, "•••")
-        text = " ".join(answers.clean(text)[0].split())
+        text = " ".join(self._masker().text(text).split())
         if len(text) > _MESSAGE_LENGTH:
             text = text[:_MESSAGE_LENGTH] + "…"
         return f"“{text}”"
