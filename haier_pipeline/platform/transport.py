@@ -478,7 +478,7 @@ def _translated(error: Exception, seconds: float) -> Exception:
             return BrokenError(f"no complete answer within {seconds:g} s")
     if proxied:
         return BrokenError("the proxy did not connect")
-    if isinstance(error, requests.exceptions.InvalidProxyURL | requests.exceptions.InvalidSchema):
+    if isinstance(error, requests.exceptions.InvalidProxyURL):
         return MisconfiguredError("the proxy's address cannot be used")
     return BrokenError("the connection broke")
 
