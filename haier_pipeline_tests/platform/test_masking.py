@@ -1,16 +1,15 @@
 """Secrets in every spelling that a server may give them back in."""
 
 import base64
-import html
 import json
-from collections.abc import Iterator
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haier_pipeline.platform.masking import MASK, Masker, masker, without_invisible
+from haier_pipeline_tests.spellings import spellings
 
 CLIENT = "client-7"
 SECRETS = (
@@ -24,33 +23,6 @@ SECRETS = (
 SHORT = ("1001", "pw12345")
 
 
-def spellings(secret: str) -> Iterator[str]:
-    octets = secret.encode()
-    yield from (secret, secret.upper(), secret.lower(), secret.swapcase())
-    yield from (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-    yield json.dumps(json.dumps(secret)[1:-1])[1:-1]
-    yield "".join(f"\\u{ord(char):04x}" for char in secret)
-    yield "".join(f"\\u{ord(char):04X}" for char in secret)
-    yield "".join(f"\\x{octet:02x}" for octet in octets)
-    yield from (html.escape(secret), html.escape(html.escape(secret)))
-    yield "".join(f"&#{ord(char)};" for char in secret)
-    yield "".join(f"&#x{ord(char):X};" for char in secret)
-    yield from (quote(secret), quote(secret, safe=""), quote(secret, safe="").lower())
-    yield from (quote_plus(secret), quote(quote(secret, safe=""), safe=""))
-    yield "".join(f"%{octet:02x}" for octet in octets)
-    for content in (octets, f"{CLIENT}:{secret}".encode(), f":{secret}".encode()):
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            encoded = encode(content).decode()
-            yield from (encoded, encoded.rstrip("="), quote(encoded, safe=""))
-    for ahead in range(3):
-        yield base64.b64encode(b"xyz"[:ahead] + octets + b'"}').decode()
-    yield from (octets.hex(), octets.hex().upper(), octets.hex(":"), octets.hex(" "))
-    for hidden in ("\0", "\u200b", "\ufeff", "\ud800", "\u00ad", "\u202e", "\ufe0f"):
-        yield hidden.join(secret)
-    # A server that escapes what it was sent, hidden characters included.
-    yield json.dumps("\0\u200b".join(secret))[1:-1]
-
-
 def rid(text: str, spelling: str, secret: str) -> bool:
     low = without_invisible(text).lower()
     return MASK in text and spelling not in text and without_invisible(secret).lower() not in low
@@ -59,7 +31,7 @@ def rid(text: str, spelling: str, secret: str) -> bool:
 @pytest.mark.parametrize("secret", [*SECRETS, *SHORT])
 def test_a_message_holds_no_secret_however_it_is_spelled(secret: str) -> None:
     masked = Masker([secret, "another one"], [CLIENT])
-    for spelling in spellings(secret):
+    for spelling in spellings(secret, CLIENT):
         said = masked.text(f"wrong password {spelling} of 客户")
         assert rid(said, spelling, secret), spelling
         assert (said[:15], said[-5:]) == ("wrong password ", " of 客户"[-5:]), spelling
@@ -75,7 +47,7 @@ def test_a_secret_of_a_character_or_two_is_masked_in_messages_too(secret: str) -
 @pytest.mark.parametrize("secret", SECRETS)
 def test_a_payload_holds_no_long_secret_in_any_text(secret: str) -> None:
     masked = Masker([secret], [CLIENT])
-    for spelling in spellings(secret):
+    for spelling in spellings(secret, CLIENT):
         data = [{"productCode": "A", "echo": {"list": [f"<{spelling}>", 1]}, spelling: None}]
         (record,) = masked.payload(data)
         assert rid(json.dumps(record, ensure_ascii=False), spelling, secret), spelling
