@@ -124,9 +124,10 @@ def over_text(incident: Incident) -> str:
 
 def _shortened(text: str) -> str:
     """At most `MOST_BYTES`, ended at a whole character."""
-    content = clean(text)[0].encode()
+    cleaned: str = clean(text)[0]
+    content = cleaned.encode()
     if len(content) <= MOST_BYTES:
-        return content.decode()
+        return cleaned
     mark = "…"
     return content[: MOST_BYTES - len(mark.encode())].decode(errors="ignore") + mark
 

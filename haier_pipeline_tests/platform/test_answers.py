@@ -425,14 +425,14 @@ def test_an_amount_is_exactly_what_was_sent(number: Decimal, how: int) -> None:
     assert answers.read_amount(spelled(number, how)) == number
 
 
-flags = st.sampled_from(
-    [
-        *((value, True) for value in ("1", 1, True, "true", " 1", Decimal("1.0"))),
-        *((value, False) for value in ("0", 0, False, "FALSE", "0\u200b")),
-        *((value, True) for value in (None, "", missing)),
-        *((value, None) for value in ("2", 7, "是", [], "yes", Decimal("0.5"))),
-    ]
-)
+NO_FLAGS: list[object] = ["2", 7, "是", [], "yes", Decimal("0.5")]
+FLAGS: list[tuple[object, bool | None]] = [
+    *((value, True) for value in ("1", 1, True, "true", " 1", Decimal("1.0"))),
+    *((value, False) for value in ("0", 0, False, "FALSE", "0\u200b")),
+    *((value, True) for value in (None, "", missing)),
+    *((value, None) for value in NO_FLAGS),
+]
+flags = st.sampled_from(FLAGS)
 codes = st.text(alphabet="ABC123-", min_size=1, max_size=8)
 
 
@@ -451,18 +451,19 @@ def test_a_listing_record_is_read_by_the_contract_or_set_aside(
         assert (answer.records, answer.rejected[0].field) == ((), "isSales")
         assert answer.rejected[0].code == code
         return
-    value = only(answer)
+    value: answers.ProductListing = only(answer)
     assert (value.product_code, value.is_sales) == (code, flag[1])
     assert value.product_group == (answers.clean(group)[0].strip() or None)
 
 
+NO_QUANTITIES: list[object] = [-1, "12.5", "有货", None, True, "１２", "1e12", []]
 quantities = st.one_of(
     st.integers(0, 10**9 - 1).flatmap(
         lambda n: st.sampled_from(
             [(n, n), (str(n), n), (f"{n}.0", n), (f"{n:,}", n), (f" {n} ", n)]
         )
     ),
-    st.sampled_from([(bad, None) for bad in (-1, "12.5", "有货", None, True, "１２", "1e12", [])]),
+    st.sampled_from(NO_QUANTITIES).map(lambda bad: (bad, None)),
 )
 
 
