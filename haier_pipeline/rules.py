@@ -5,8 +5,10 @@ elsewhere. All frames hold Python objects (``Decimal``, ``None``), never floats.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -195,34 +197,226 @@ def implausible_prices(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
     return frame(rows, ["product_code", "field", "before", "now"])
 
 
-_DELIVERED = re.compile("(?<![待未拒])签收|妥投|已送达")
+# ------------------------------------------------------------------------------------ deliveries
 
+# Times outside of these years are misprints, and such as calendars and pages cannot show.
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
-def says_delivered(payload: Any) -> bool:
-    """Whether a logistics record says that the order has arrived.
-
-    The contract does not describe these records, so every text in them is looked at for the words
-    that carriers in China use: 签收 (but not 待签收, 未签收, 拒签收), 妥投, 已送达.
-    """
-    if isinstance(payload, str):
-        return _DELIVERED.search(payload) is not None
-    if isinstance(payload, Mapping):
-        return any(says_delivered(value) for value in payload.values())
-    return isinstance(payload, list) and any(says_delivered(value) for value in payload)
+_WRITTEN_TIME = re.compile(
+    r"(\d{4})[-/.年](\d{1,2})[-/.月](\d{1,2})日?"
+    r"(?:[ T]*(\d{1,2})[:时](\d{1,2})(?:[:分](\d{1,2})(?:\.\d{1,9})?)?[分秒]?)?",
+    re.ASCII,
+)
+_COMPACT_TIME = re.compile(r"(\d{4})(\d{2})(\d{2})(?:(\d{2})(\d{2})(\d{2})?)?", re.ASCII)
 
 
 def delivery_time(text: str | None) -> datetime | None:
-    """The platform's expected delivery time, which it writes without a zone and means in China.
+    """A time as the platform writes it: without a zone, and then meant in China.
 
-    Text that is no date and time gives ``None``; it stays in the stored payload.
+    Dates (``2025-07-01``, ``20250701``), dates with a time of day, and seconds or milliseconds
+    since 1970 are read. What is none of these, or not between 2000 and 2100, gives ``None``; it
+    stays in the stored payload.
     """
-    if not text:
-        return None
+    written = (text or "").strip()
+    if re.fullmatch(r"[0-9]{9,14}", written):
+        for divisor in (1, 1000):
+            if EARLIEST.timestamp() <= int(written) / divisor < LATEST.timestamp():
+                return datetime.fromtimestamp(int(written) / divisor, UTC)
     try:
-        moment = datetime.fromisoformat(text.replace("/", "-"))
-    except ValueError:
+        moment = _moment_written(written)
+    except (ValueError, OverflowError):
         return None
+    return moment if moment is not None and EARLIEST <= moment < LATEST else None
+
+
+def _moment_written(written: str) -> datetime | None:
+    if found := _WRITTEN_TIME.fullmatch(written) or _COMPACT_TIME.fullmatch(written):
+        year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+        return datetime(year, month, day, hour, minute, second, tzinfo=SHANGHAI)
+    if written.isdigit():
+        return None
+    moment = datetime.fromisoformat(written)
     return moment if moment.tzinfo else moment.replace(tzinfo=SHANGHAI)
+
+
+@dataclass(frozen=True)
+class ParcelStatus:
+    """One thing that was said of a parcel: state codes, the words beside them, and when."""
+
+    codes: tuple[str, ...]
+    words: tuple[str, ...]
+    at: datetime | None
+
+
+# By source (which of the platform's lists), the parcels of it, each with all that was said of it.
+Delivery = Mapping[str, Sequence[Sequence[ParcelStatus]]]
+
+
+def is_delivered(deliveries: Collection[Delivery], now: datetime) -> bool:
+    """Whether an order has arrived: every delivery record of it has, by its newest status.
+
+    Several lists may speak of one delivery, such as the central warehouse's and the courier's;
+    the one with the newest status is believed, and of it every parcel must have arrived. An order
+    without any delivery has not. When in doubt the answer is no: an order that stays open is asked
+    for again, one that is taken for delivered never.
+    """
+    return bool(deliveries) and all(_has_arrived(delivery, now) for delivery in deliveries)
+
+
+def _has_arrived(delivery: Delivery, now: datetime) -> bool:
+    # A list that says nothing of this delivery decides nothing.
+    speaking = [parcels for parcels in delivery.values() if any(parcels)]
+    if not speaking:
+        return False
+
+    def newest(parcels: Sequence[Sequence[ParcelStatus]]) -> datetime | None:
+        times = [status.at for parcel in parcels for status in parcel]
+        known = [time for time in times if time is not None]
+        return None if len(known) < len(times) else max(known)
+
+    ends = [newest(parcels) for parcels in speaking]
+    last = max((end for end in ends if end is not None), default=None)
+    # A list that does not tell its times may be the newest as well.
+    deciding = [
+        parcels for parcels, end in zip(speaking, ends, strict=True) if end is None or end == last
+    ]
+    return all(_parcel_arrived(parcel, now) for parcels in deciding for parcel in parcels)
+
+
+def _parcel_arrived(parcel: Sequence[ParcelStatus], now: datetime) -> bool:
+    last = max((status.at for status in parcel if status.at is not None), default=None)
+    if not parcel or (last is not None and last > now + timedelta(days=1)):
+        return False
+    # Where two are of the same moment, or have none, each of them may be the newest.
+    said = [_verdict(status) for status in parcel if status.at is None or status.at == last]
+    return ARRIVED in said and REFUTED not in said
+
+
+ARRIVED, OPEN, REFUTED = "arrived", "open", "refuted"
+_DELIVERED_CODE = "DELIVERED"
+# The order has left the warehouse (contract, "Logistics").
+_OPEN_CODES = frozenset({"LF"})
+
+
+def _verdict(status: ParcelStatus) -> str:
+    codes = {code.strip().upper() for code in status.codes}
+    verdicts = {read_carrier(words) for words in status.words}
+    if REFUTED in verdicts:
+        return REFUTED
+    if codes & _OPEN_CODES:
+        return OPEN
+    if _DELIVERED_CODE in codes:
+        return ARRIVED
+    # A name of the step and a sentence about it have to agree.
+    return ARRIVED if verdicts == {ARRIVED} else OPEN
+
+
+# What carriers in China write. A sentence is taken apart at its punctuation; one of the parts must
+# be nothing but the statement that the parcel was received, and none may raise a doubt.
+_PARTING = re.compile(r"[，,。；;！!\n\r\t、|~…()（）]+|\s+|\.(?=\D|$)")
+_THING = "(?:(?:您的?|该|此|本|贵)*(?:快件|快递|包裹|订单|货物|商品|邮件|运单|物品|家电|产品|件)?)"
+_PERSON = (
+    "(?:客户|用户|顾客|收件人|收货人|买家|本人|您本人|您|家人|家属|亲友|亲戚|朋友|同事|父母|爱人|邻居"
+    "|门卫|保安|物业|前台|门岗|他人|其他人|其他|收发室|传达室|单位)"
+)
+_SIGNED = "(?:签收|妥投)"
+_HOW = "(?:成功|正常|安全|顺利|确认|当面|完成|完好)*"
+_STATEMENT = re.compile(
+    f"(?:(?:当前|最新|物流|订单|快件|配送|运单)*状态[:：为]+)?(?:{_THING}|{_PERSON})(?:"
+    f"(?:已经?|于今日已|现已){_HOW}(?:[由被]([^，,。]{{1,8}}?)|{_PERSON})?代?{_HOW}{_SIGNED}"
+    f"|[由被]([^，,。]{{1,8}}?)(?:已经?)?{_HOW}代?{_SIGNED}"
+    f"|{_HOW}{_SIGNED}"
+    f"|(?:已经?)?(?:投递|派送|派件|配送|送达|送货)?(?:并|且)(?:已经?)?{_HOW}(?:由{_PERSON})?{_SIGNED}"
+    f"|已(?:经)?{_HOW}送达(?:{_PERSON}|收货地址|指定地址|您手中|家中)?"
+    f"(?:(?:并|且)(?:已经?)?{_HOW}(?:由{_PERSON})?代?{_SIGNED})?"
+    ")(?:成功|完成|完毕|了|啦)*"
+)
+# Who may not have received it for the customer.
+_NOT_THE_CUSTOMER = re.compile(
+    "寄件|发件|发货|商家|卖家|网点|站|柜|仓|驿|自提|代收点|公司|营业|中心|超市|便利|菜鸟|丰巢"
+    "|冒|拒|退|未|不|没|无|误|要求|通知|联系|安排|等|待|请|催|将|预|约|改|需|须|应|可"
+)
+_SIGNED_BY = re.compile(r"(?:签收人|收件人|代收人|签收类型|签收方式)(?:是|为|[:：])?.*")
+_NOT_A_SIGNATORY = re.compile(
+    "寄件|发件|发货|商家|卖家|网点|站|柜|驿|自提|代收点|菜鸟|丰巢|拒|退|未知|无人|冒"
+)
+# What comes with the news, and says nothing of this parcel.
+_CONDITION = re.compile("(?:如|若|倘|假如|有任何?疑问|有问题|投诉|签收后|收货后).*")
+_COURTESY = re.compile(
+    "(?:请|感谢|谢谢|欢迎|期待|祝|客服|联系电话|电话|签收时间|您对|对此|期盼|为您).*"
+)
+# Said of any part, these make it another story than "received".
+_REFUSED = re.compile(
+    "拒|退|失败|未能?|没有?|无法|无人|异常|取消|撤销|部分|剩余|其余|返|误|虚假|冒|丢|损|破|短少|缺|差异"
+    "|不(?:予|能|同意|愿|便|在|想|要|成)|改期|改日|改天|改约|另约"
+)
+_DOUBTFUL = re.compile(
+    "待|等|将|预计|预约|约定|约|即|请|是否|吗|[?？]|要求|希望|想|如|若|应|需|须|可能|可以|能否|准备|通知"
+    "|催|明[日天早晚]|后天|下周|稍后|尽快|派送中|派件中|配送中|运输中|途中|正在|转运|中转|中心|分拨|网点|驿站"
+    "|自提|快递柜|代收|柜|仓|入库|营业|回单|面单|另|还有|尚|但|显示|核实|调查|争议|寄件|发件|疑|到达|到站|站点"
+    "|[0-9一二两三四五六七八九十半]+[件台箱套个票]"
+)
+_ABOUT = re.compile("签收|妥投|送达|收货")
+
+
+def read_carrier(sentence: str) -> str:
+    """What a carrier's words say of a parcel: ``ARRIVED``, ``REFUTED``, or neither, ``OPEN``.
+
+    Only an unmistakable statement that the customer has received it is ``ARRIVED``. A refusal, a
+    return, a failure, a part of it, or that it did not happen is ``REFUTED``. An intention, an
+    instruction, a question, somebody else who received it, a shelf or a depot that it was brought
+    to: ``OPEN``.
+    """
+    text = unicodedata.normalize("NFKC", sentence).strip()
+    # Where it happened stands in front, in brackets; there a depot's name means nothing.
+    places = "".join(re.findall(r"^(?:[【\[][^】\]]*[】\]]\s*)+", text))
+    body = re.sub(r"[【】\[\]“”\"']", "", text[len(places) :])
+    if _REFUSED.search(places):
+        return REFUTED
+    stated = False
+    verdict = OPEN
+    doubt = False
+    for part in (part for part in _PARTING.split(body) if part):
+        if found := _STATEMENT.fullmatch(part):
+            names = "".join(name for name in found.groups() if name)
+            if _NOT_THE_CUSTOMER.search(names):
+                doubt = True
+            stated = True
+        elif _SIGNED_BY.fullmatch(part):
+            doubt = doubt or _NOT_A_SIGNATORY.search(part[3:]) is not None
+        elif _CONDITION.fullmatch(part) or (
+            stated and _COURTESY.fullmatch(part) and not _REFUSED.search(part)
+        ):
+            continue
+        elif _REFUSED.search(part):
+            verdict = REFUTED
+        elif _DOUBTFUL.search(part) or _ABOUT.search(part):
+            doubt = True
+    if verdict == REFUTED:
+        return REFUTED
+    return ARRIVED if stated and not doubt else OPEN
+
+
+# How often an order is asked for, by its age: hourly for three days, six-hourly to the fourteenth,
+# daily to the sixtieth, then weekly. The schedule looks every half hour.
+_ASKED_EVERY = (
+    (timedelta(days=3), timedelta(hours=1)),
+    (timedelta(days=14), timedelta(hours=6)),
+    (timedelta(days=60), timedelta(days=1)),
+)
+_ASKED_LATER = timedelta(days=7)
+_LOOK = timedelta(minutes=15)
+
+
+def is_due(created_at: datetime, checked_at: datetime | None, now: datetime) -> bool:
+    """Whether an order of that age is to be asked for again by the schedule."""
+    if checked_at is None:
+        return True
+    age = now - created_at
+    every = next((pause for until, pause in _ASKED_EVERY if age < until), _ASKED_LATER)
+    # The look before the hour is over is nearer to it than the one after.
+    return now - checked_at >= every - _LOOK
 
 
 def _cents(amount: Decimal) -> Decimal:

@@ -1,6 +1,6 @@
 """The rules, without database and network: prices, stock, changes, times."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,14 +11,19 @@ from hypothesis import strategies as st
 
 from haier_pipeline import rules
 from haier_pipeline.rules import (
+    ARRIVED,
     LISTING_COLUMNS,
+    OPEN,
     PRICE_COLUMNS,
     QUOTE_COLUMNS,
+    REFUTED,
     delivery_time,
     frame,
+    is_due,
     listing_shrank,
     overlong_brands,
     price_products,
+    read_carrier,
 )
 
 # A busy machine is no defect.
@@ -140,6 +145,185 @@ def test_a_listing_shrank_when_it_lost_more_than_half(
     assert listing_shrank(before, now) is shrank
 
 
+# Carriers' sentences that say that the customer has received it,
+SAYS_ARRIVED = """
+签收
+已签收
+妥投
+已妥投
+已送达
+签收成功
+正常签收
+客户签收
+本人签收
+客户已签收
+用户已签收
+订单已签收
+您的订单已签收
+您的快件已签收
+商品已送达并签收
+快件已送达，签收人：本人
+快件已签收，签收人：张不凡
+您的快件已签收，签收人：本人，如有疑问请电联快递员13800000000，投诉电话：025-88888888，感谢您使用本公司快递
+【北京朝阳网点】您的快件已签收，签收人：李明。
+[北京市] [朝阳区公司] 快件已签收 签收人: 前台 感谢使用圆通速递
+已签收，签收后请评价
+已签收，如未签收请联系客服
+已由本人签收
+已由门卫代签收
+快件已由李明签收
+已由前台代签收，如有疑问请联系
+包裹已由家人代签收
+投递并签收，签收人：他人收 前台
+已派送并签收
+已成功签收
+货物已安全送达
+已签收(本人)
+2026-11-25 10:00:00 已签收
+物流状态：已签收
+邮件已妥投
+已完成签收
+已送达客户
+已签收。
+已签收！
+""".strip().splitlines()
+# that it was refused, returned, only in part, or not at all,
+SAYS_REFUTED = """
+未签收
+客户未签收
+尚未签收
+拒签
+拒收
+用户拒签收
+客户拒绝签收
+签收失败
+已退回签收
+退件签收
+退件已签收
+【退件】已签收
+已签收（退件）
+部分签收
+已部分签收
+异常签收
+签收异常
+无人签收，改日再送
+客户要求改日签收
+未妥投
+妥投失败
+无法妥投
+没有签收
+不予签收
+虚假签收
+签收已取消
+寄件人已签收，退回完成
+已签收，客户表示没有收到
+已签收后退货
+快件已退回，寄件人已签收
+已送达，无人签收
+已签收1件，剩余1件派送中
+已签收，但客户未确认
+""".strip().splitlines()
+# and that it is still to come, somewhere else, or that it is not certain.
+SAYS_OPEN = """
+待签收
+待客户签收
+等待签收
+请签收
+请您签收
+预计明日签收
+预计明天送达
+如未签收请联系
+如已签收，请忽略
+签收后请评价
+即将签收
+准备签收
+派件员正在派送，请准备签收
+约定明日签收
+已通知客户签收
+已联系客户明日签收
+是否已签收？
+已签收?
+您的快件已签收吗
+已送达北京转运中心
+快件已送达菜鸟驿站，请凭取件码取件
+已送达丰巢快递柜
+已送达网点
+网点已签收
+已由驿站代签收
+已由丰巢柜签收
+已签收入库
+仓库已签收
+寄件人已签收
+签收人：寄件人
+已签收，签收人：驿站
+显示已签收
+回单已签收
+2件已签收
+签收码1234
+凭身份证签收
+需本人签收
+代签收
+可代签收
+运输中
+派送中
+已出库
+商品已从中心仓出库
+中心仓已接单
+商品正在运往您所在的区县
+请他人代签收
+客户希望周末签收
+收货前请验货后签收
+他人要求签收
+签收人：本人
+已安排签收
+已揽收
+明日签收
+已被他人冒领签收
+快递员已联系收件人，等待签收
+将于今日送达
+delivered
+""".strip().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("sentence", "verdict"),
+    [
+        *((sentence, ARRIVED) for sentence in SAYS_ARRIVED),
+        *((sentence, REFUTED) for sentence in SAYS_REFUTED),
+        *((sentence, OPEN) for sentence in SAYS_OPEN),
+    ],
+)
+def test_only_an_unmistakable_sentence_says_that_an_order_has_arrived(
+    sentence: str, verdict: str
+) -> None:
+    assert read_carrier(sentence) == verdict
+
+
+@calmly
+@given(st.text(alphabet="已未签收拒退回送达待客户，。（）请如 本人0a", max_size=20))
+def test_a_doubt_added_to_any_sentence_never_makes_it_a_delivery(sentence: str) -> None:
+    for doubt in ("客户拒收", "未签收", "已退回", "签收失败"):
+        assert read_carrier(f"{sentence}，{doubt}") != ARRIVED
+        assert read_carrier(f"{doubt}，{sentence}") != ARRIVED
+
+
+@pytest.mark.parametrize(
+    ("age_days", "waited_minutes", "due"),
+    [
+        *((0, 30, False), (0, 59, True), (2.9, 59, True), (3.1, 59, False), (3.1, 359, True)),
+        *((13, 361, True), (15, 361, False), (15, 1439, True), (59, 1440, True)),
+        *((61, 1440, False), (61, 7 * 1440, True), (400, 7 * 1440 - 60, False)),
+    ],
+)
+def test_the_older_an_order_is_the_more_rarely_it_is_asked_for(
+    age_days: float, waited_minutes: int, due: bool
+) -> None:
+    now = datetime(2026, 11, 25, tzinfo=UTC)
+    created = now - timedelta(days=age_days)
+    assert is_due(created, now - timedelta(minutes=waited_minutes), now) is due
+    assert is_due(created, None, now)
+
+
 @pytest.mark.parametrize(
     ("text", "utc"),
     [
@@ -147,6 +331,27 @@ def test_a_listing_shrank_when_it_lost_more_than_half(
         ("2026/11/23 10:00:00", datetime(2026, 11, 23, 2, tzinfo=UTC)),
         ("2026-11-23T10:00:00+00:00", datetime(2026, 11, 23, 10, tzinfo=UTC)),
         ("2026-11-23", datetime(2026, 11, 22, 16, tzinfo=UTC)),
+        ("2026-11-23 10:00", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+        ("2026-11-23 10:00:00.0", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+        ("2026年11月23日 10:00", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+        ("2026-7-1", datetime(2026, 6, 30, 16, tzinfo=UTC)),
+        ("20261123", datetime(2026, 11, 22, 16, tzinfo=UTC)),
+        ("20261123100000", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+        ("1795399200", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+        ("1795399200000", datetime(2026, 11, 23, 2, tzinfo=UTC)),
+        ("9999-12-31 23:59:59", None),
+        ("0001-01-01", None),
+        ("1768-01-01 00:00:00", None),
+        ("1999-12-31", None),
+        ("2100-01-02", None),
+        ("9999-12-31T23:59:59-23:59", None),
+        ("0", None),
+        ("1795", None),
+        ("999999999999999", None),
+        ("-1795399200", None),
+        ("２０２６-11-23", None),
+        ("2026-13-45", None),
+        ("2026-11-23 24:30", None),
         ("16:00前", None),
         ("", None),
         (None, None),

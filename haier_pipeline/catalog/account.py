@@ -3,15 +3,20 @@
 Written by the sync, read by reports. What the platform's records mean is decided elsewhere.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 
 from haier_pipeline.catalog.database import transaction, translated
 from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.tables import account_balance, order_logistics, tracked_order
+
+#: How long a driver's name, telephone and number plate are kept of an order that is under way.
+PEOPLE_LIFE: Final = timedelta(days=90)
+_CHUNK_ROWS: Final = 500
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,8 @@ class TrackedOrder:
     order_code: str
     delivery_record_code: str | None
     member_id: str | None
+    created_at: datetime
+    checked_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -98,16 +105,63 @@ def save_logistics(
                     for entry in entries
                 ],
             )
-        checked: dict[str, Any] = {"checked_at": func.clock_timestamp()}
-        if delivered:
-            checked["delivered_at"] = func.clock_timestamp()
-        connection.execute(
-            update(tracked_order)
-            .where(
-                tracked_order.c.dealer == partition.dealer,
-                tracked_order.c.order_code == order_code,
-            )
-            .values(**checked)
-        )
+        _check(connection, partition.dealer, order_code, delivered=delivered)
 
     transaction(engine, work)
+
+
+def note_asked(engine: Engine, dealer: str, order_code: str) -> None:
+    """Note that the platform was asked for an order and had nothing to say."""
+    transaction(engine, lambda connection: _check(connection, dealer, order_code, delivered=False))
+
+
+def _check(connection: Connection, dealer: str, order_code: str, *, delivered: bool) -> None:
+    checked: dict[str, Any] = {"checked_at": func.clock_timestamp()}
+    if delivered:
+        checked["delivered_at"] = func.clock_timestamp()
+    connection.execute(
+        update(tracked_order)
+        .where(tracked_order.c.dealer == dealer, tracked_order.c.order_code == order_code)
+        .values(**checked)
+    )
+
+
+def forget_people(engine: Engine, without_people: Callable[[Any], Any]) -> int:
+    """Take personal data out of stored logistics that are no longer entitled to it.
+
+    Those are of orders that were delivered or are not tracked any more, and whatever is older than
+    `PEOPLE_LIFE`. ``without_people`` gives a payload back without it. Returns how many entries were
+    gone through; each is only once.
+    """
+
+    def work(connection: Connection) -> int:
+        rows = connection.execute(text(_ENTITLED_NO_LONGER), bound).all()
+        for row in rows:
+            connection.execute(
+                update(order_logistics)
+                .where(order_logistics.c.id == row.id)
+                .values(
+                    payload=without_people(row.payload), people_removed_at=func.clock_timestamp()
+                )
+            )
+        return len(rows)
+
+    bound = {"life": PEOPLE_LIFE, "chunk": _CHUNK_ROWS}
+    total = 0
+    while True:
+        done = transaction(engine, work)
+        total += done
+        if done < _CHUNK_ROWS:
+            return total
+
+
+_ENTITLED_NO_LONGER: Final = """
+SELECT id, payload FROM order_logistics entry
+WHERE people_removed_at IS NULL AND (
+    fetched_at < clock_timestamp() - CAST(:life AS interval) OR NOT EXISTS (
+        SELECT FROM tracked_order
+        WHERE tracked_order.dealer = entry.dealer
+          AND tracked_order.order_code = entry.order_code
+          AND delivered_at IS NULL AND created_at >= clock_timestamp() - CAST(:life AS interval)))
+ORDER BY id LIMIT :chunk FOR UPDATE SKIP LOCKED
+"""

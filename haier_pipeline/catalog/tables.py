@@ -282,8 +282,16 @@ order_logistics = Table(
     Column("position", Integer, nullable=False),
     Column("payload", JSONB, nullable=False),
     _time("fetched_at"),
+    # When what the payload held of drivers and contacts was taken out of it.
+    _time("people_removed_at", required=False),
     _one_of("kind", ("central", "own", "third_party")),
     UniqueConstraint("dealer", "sync_date", "order_code", "kind", "position"),
+)
+Index(
+    "ix_order_logistics_with_people",
+    order_logistics.c.dealer,
+    order_logistics.c.order_code,
+    postgresql_where=order_logistics.c.people_removed_at.is_(None),
 )
 
 

@@ -15,6 +15,7 @@ from dagster import DagsterRunStatus
 from haier_pipeline.catalog.retention import remove_old
 from haier_pipeline.orchestration.mirror import Mirror, Steps
 from haier_pipeline.orchestration.shared import Shared
+from haier_pipeline.sync.account import forget_people
 
 BATCH_RUNS = 50
 # What is left over is removed the next night.
@@ -55,10 +56,12 @@ def retention_job(shared: Shared, steps: Steps) -> dg.JobDefinition:
         days = shared.settings.retention
         removed = remove_old(shared.engine, log_days=days.log_days, raw_days=days.raw_days)
         mirror = Mirror(context.instance, shared.engine, steps)
+        forgotten = forget_people(shared.engine)
         figures = {
             "log_rows": removed.log_rows,
             "rejected_records": removed.rejected_records,
             "answers": removed.answers,
+            "personal_data": forgotten,
             "dagster_runs": remove_old_runs(context.instance, mirror, days.event_days),
         }
         context.log.info("removed: %s", figures)

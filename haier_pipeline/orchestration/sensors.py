@@ -5,6 +5,7 @@ sync log complete is in ``mirror``.
 """
 
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
@@ -101,6 +102,7 @@ def next_notice(told: Mapping[str, Incident], now: Mapping[str, Incident]) -> No
 
 def notices_sensor(shared: Shared) -> dg.SensorDefinition:
     """The sensor that tells a robot of failures."""
+    patience = notices.Patience()
 
     @dg.sensor(
         name="notices",
@@ -118,14 +120,17 @@ def notices_sensor(shared: Shared) -> dg.SensorDefinition:
         now = notices.current(
             shared.engine, datetime.now(UTC), shared.active_dealers(), list(told.values())
         )
+        if wait := patience.wait(time.monotonic()):
+            return dg.SkipReason(f"the robot did not take the last message; again in {wait:.0f} s")
         sent, failure = 0, None
         while sent < MOST_NOTICES and failure is None and (notice := next_notice(told, now)):
             failure = notices.deliver(url, notice.text)
             if failure is None:
                 told = dict(notice.after)
                 sent += 1
+        patience.note(failed=failure is not None, now=time.monotonic())
         if failure is not None:
-            context.log.warning("%s; tried again at the next look", failure)
+            context.log.warning("%s; it is sent again later", failure)
         said = failure or f"{sent} notices sent, {len(now)} incidents at present"
         cursor = json.dumps([asdict(incident) for incident in told.values()])
         return dg.SensorResult(skip_reason=said, cursor=cursor)

@@ -7,27 +7,30 @@ included. The rules are those of the fault matrix, rows 15 to 28.
 """
 
 import re
+import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeGuard, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from haier_pipeline.errors import CallRefused
+from haier_pipeline.platform.masking import MASK, without_invisible
 
 T = TypeVar("T", bound=BaseModel)
 M = TypeVar("M", bound="_WireModel")
 
-#: An amount has at most ten digits before the point and four behind it, as the columns have.
+#: An amount has at most ten digits before the point; behind it any number, up to what PostgreSQL's
+#: numeric holds.
 AMOUNT_BOUND: Final = Decimal(10) ** 10
-AMOUNT_DECIMALS: Final = 4
+AMOUNT_DECIMALS: Final = 16_000
 #: A discount may be a third, or a sum of binary fractions; that is no reason to lose a price.
 FRACTION_DECIMALS: Final = 20
 #: No warehouse holds a thousand million appliances; and so a sum of quantities stays a bigint.
 QUANTITY_BOUND: Final = 10**9
-#: More than a hundred years of delivery time, and what the column refuses.
-HOURS_BOUND: Final = 10**6
+#: More than a year of delivery time is none.
+HOURS_BOUND: Final = 10_000
 #: A longer code cannot be indexed by PostgreSQL, and no code of Haier's is longer than 20.
 MAX_CODE_LENGTH: Final = 100
 
@@ -60,9 +63,11 @@ class Answer(Generic[T]):
 
     ``records``: at most one for each code, the last one where the platform repeated it.
     ``rejected``: records that could not be read.
-    ``removed_characters``: NUL characters and lone surrogates taken out of all text.
+    ``removed_characters``: NUL characters and lone surrogates taken out of all text, and characters
+    that show nothing taken out of codes.
     ``ignored``: records whose code was not asked for.
-    ``duplicates``: codes that came more than once with different values, each named once.
+    ``duplicates``: codes that came more than once with different values, or that differed only in
+    characters that show nothing; each named once.
     """
 
     records: tuple[Record[T], ...] = ()
@@ -93,11 +98,12 @@ _NOT_A_NUMBER = re.compile(r"[+-]?(s?nan|inf(inity)?)", re.IGNORECASE)
 def read_amount(value: object, decimals: int = AMOUNT_DECIMALS) -> Decimal:
     """Read an amount in CNY exactly: ``"2,999.00"``, ``"2999.00"`` and ``2999`` are equal.
 
-    Raises ValueError for anything that is not a finite number, that is 10^10 or more either way,
-    or that needs more than so many ``decimals`` (rows 19 and 20). Nothing is rounded.
+    Raises ValueError for anything that is not a finite number in ASCII digits, that is 10^10 or
+    more either way, or that needs more than so many ``decimals`` (rows 19 and 20). Nothing is
+    rounded.
     """
     is_readable = isinstance(value, int | Decimal | str | float) and not isinstance(value, bool)
-    text = str(value).strip() if is_readable else ""
+    text = without_invisible(str(value)).strip() if is_readable else ""
     if not _NUMBER.fullmatch(text):
         raise ValueError("is not a number")
     number = Decimal(text.replace(",", ""))
@@ -121,7 +127,7 @@ def _amount(value: object) -> Decimal:
 
 
 def _is_blank(value: object) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or (isinstance(value, str) and not without_invisible(value).strip())
 
 
 def _amount_or_none(value: object) -> Decimal | None:
@@ -163,7 +169,9 @@ def _quantity(value: object) -> int:
 def _code(value: object) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    code = "" if value is None else value.strip() if isinstance(value, str) else None
+    code = "" if value is None else None
+    if isinstance(value, str):
+        code = without_invisible(value).strip()
     if code is None:
         raise ValueError("is not text")
     if not code:
@@ -173,13 +181,31 @@ def _code(value: object) -> str:
     return code
 
 
+def _is_whole(value: object) -> TypeGuard[int | Decimal]:
+    """A number without a fraction, and not beyond every code: 1E+300 is none."""
+    if isinstance(value, Decimal):
+        return value.is_finite() and abs(value.adjusted()) < MAX_CODE_LENGTH and value == int(value)
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _code_or_none(value: object) -> str | None:
+    return None if _is_blank(value) else _code(value)
+
+
 def _text(value: object) -> str | None:
     """Any text, trimmed and of any length; a number as its digits; anything else is no text."""
     if isinstance(value, bool):
         return None
+    if _is_whole(value):
+        return str(int(value))
     if isinstance(value, int | Decimal):
         return str(value)
     return (value.strip() or None) if isinstance(value, str) else None
+
+
+def _grade(value: object) -> str | None:
+    """A code of one digit that may come as a flag does."""
+    return str(int(value)) if isinstance(value, bool) else _text(value)
 
 
 def _texts(value: object) -> tuple[str, ...]:
@@ -188,10 +214,17 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def _flag(value: object) -> bool:
-    text = str(value).strip().lower() if isinstance(value, str | int | Decimal) else ""
+    if _is_whole(value):
+        value = str(int(value))
+    readable = isinstance(value, str | bool)
+    text = without_invisible(str(value)).strip().lower() if readable else ""
     if text not in _FLAGS:
         raise ValueError("is neither 1 nor 0")
     return _FLAGS[text]
+
+
+def _flag_or_true(value: object) -> bool:
+    return True if _is_blank(value) else _flag(value)
 
 
 def _flag_or_none(value: object) -> bool | None:
@@ -211,7 +244,9 @@ def _lenient(read: Callable[[object], Any]) -> Callable[[object], Any]:
 Code = Annotated[str, BeforeValidator(_code)]
 Text = Annotated[str | None, BeforeValidator(_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
-Flag = Annotated[bool, BeforeValidator(_flag)]
+CodeOrNone = Annotated[str | None, BeforeValidator(_code_or_none)]
+Grade = Annotated[str | None, BeforeValidator(_grade)]
+FlagOrTrue = Annotated[bool, BeforeValidator(_flag_or_true)]
 FlagOrNone = Annotated[bool | None, BeforeValidator(_flag_or_none)]
 AmountOrNone = Annotated[Decimal | None, BeforeValidator(_amount_or_none)]
 AmountOrZero = Annotated[Decimal, BeforeValidator(_amount_or_zero)]
@@ -243,7 +278,8 @@ class _WireModel(BaseModel):
 class ProductListing(_WireModel):
     """One product the dealer may know of (contract, "Procurable products").
 
-    ``is_sales`` tells whether it may be bought, ``no_sales_reason`` why not.
+    ``is_sales`` tells whether it may be bought; where the platform does not say, it may.
+    ``no_sales_reason`` tells why not.
     """
 
     code_field = "productCode"
@@ -254,7 +290,7 @@ class ProductListing(_WireModel):
     brand: Text = Field(None, alias="productBrandName")
     product_image_url: Text = Field(None, alias="productImageUrl")
     product_page_urls: Texts = Field((), alias="productLageUrls")
-    is_sales: Flag = Field(alias="isSales")
+    is_sales: FlagOrTrue = Field(True, alias="isSales")
     no_sales_reason: Text = Field(None, alias="noSalesReason")
 
     @property
@@ -318,7 +354,7 @@ class Warehouse(_WireModel):
 
     sec_code: Code = Field(alias="secCode")
     stock: Quantity = Field(alias="stock")
-    warehouse_grade: Text = Field(None, alias="warehouseGrade")
+    warehouse_grade: Grade = Field(None, alias="warehouseGrade")
     cut_time: Text = Field(None, alias="cutTime")
     expected_delivery_at: Text = Field(None, alias="achieveUserOrderCut")
     delivery_hours: HoursOrNone = Field(None, alias="hour")
@@ -342,7 +378,7 @@ class PayerBalance(_WireModel):
 
     code_field = "payerAccountCode"
 
-    sale_group_code: Text = Field(None, alias="saleGroupCode")
+    sale_group_code: CodeOrNone = Field(None, alias="saleGroupCode")
     sale_group_name: Text = Field(None, alias="saleGroupName")
     payer_account_code: Code = Field(alias="payerAccountCode")
     payer_account_name: Text = Field(None, alias="payerAccountName")
@@ -353,22 +389,84 @@ class PayerBalance(_WireModel):
         return f"{self.sale_group_code or ''}/{self.payer_account_code}"
 
 
-class LogisticsRecord(_WireModel):
+class DeliveryStatus(BaseModel):
+    """One thing that was said of a parcel: state ``codes``, the ``words`` beside them, and when.
+
+    ``at`` is the platform's own text of the time. Where it says nothing of a field, it is empty.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    codes: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    at: str | None = None
+
+
+class LogisticsRecord(BaseModel):
     """One entry of an order's logistics (contract, "Logistics").
 
     ``source`` names the list it stood in: ``central`` warehouse, ``own`` delivery or
-    ``third_party`` courier; ``position`` its place in that list, from 0. The contract does not
-    describe the entry itself: that is the payload.
+    ``third_party`` courier; ``position`` its place in that list, from 0. ``delivery_record_code``
+    names the delivery: several entries may be of one, and one order can have several deliveries.
+    ``parcels`` hold for each parcel of the entry what was said of it, in the platform's order. Of
+    an entry that is not of the contract's form, ``said`` is what it says itself.
     """
 
-    code_field = ""
+    model_config = ConfigDict(frozen=True)
 
     source: str
     position: int
+    delivery_record_code: str | None = None
+    parcels: tuple[tuple[DeliveryStatus, ...], ...] = ()
+    said: DeliveryStatus | None = None
 
-    @property
-    def key(self) -> str:
-        return f"{self.source}/{self.position}"
+
+def _entry(source: str, position: int, entry: Mapping[str, Any]) -> LogisticsRecord:
+    parcels: list[tuple[DeliveryStatus, ...]]
+    if source == "own":
+        own = _objects(entry.get("logisticsInfo"))
+        parcels = [tuple(map(_status, own))] if own else []
+    elif source == "third_party":
+        numbers = _objects(entry.get("logisticsNoList"))
+        parcels = [tuple(map(_status, _objects(number.get("logisticsInfo")))) for number in numbers]
+    else:
+        sent = _objects(entry.get("getStoreOutboundLogisticsInfoResultDto"))
+        parcels = [
+            # Without any step the order's own status tells how far the parcel is.
+            tuple(map(_status, _objects(one.get("deliveryLogisticsDtos")))) or (_status(one),)
+            for one in sent
+        ]
+    said = None if parcels else _status(entry)
+    return LogisticsRecord(
+        source=source,
+        position=position,
+        delivery_record_code=_lenient(_code)(entry.get("deliveryRecordCode")),
+        parcels=tuple(parcels),
+        said=said if said is not None and (said.codes or said.words) else None,
+    )
+
+
+def _objects(value: object) -> list[Mapping[str, Any]]:
+    entries = value if isinstance(value, list) else [value]
+    return [entry for entry in entries if isinstance(entry, Mapping)]
+
+
+_STATUS_CODES: Final = ("stateCode", "statusCode", "state", "orderStatus")
+_STATUS_WORDS: Final = (
+    *("stateName", "stateDescription", "nodeName", "context", "orderStatusName"),
+    # Not of the contract: what answers before V1.0.10 were seen to hold.
+    *("logisticsStatus", "logisticsInfo", "status", "statusName"),
+)
+_STATUS_TIMES: Final = ("stateTime", "operateTime", "createTime", "sendDate", "deliveryCreateTime")
+
+
+def _status(entry: Mapping[str, Any]) -> DeliveryStatus:
+    times = (_text(entry.get(name)) for name in _STATUS_TIMES)
+    return DeliveryStatus(
+        codes=tuple(code for name in _STATUS_CODES if (code := _lenient(_code)(entry.get(name)))),
+        words=tuple(word for name in _STATUS_WORDS if (word := _text(entry.get(name)))),
+        at=next((time for time in times if time), None),
+    )
 
 
 #: The wire names of the three lists of a logistics answer, and what we call them.
@@ -421,7 +519,10 @@ def parse_logistics(data: object) -> Answer[LogisticsRecord]:
     """
     if not isinstance(data, Mapping) or not any(name in data for name in LOGISTICS_LISTS):
         raise _no_data("logistics", data)
-    cleaned, removed = clean(data)
+    try:
+        cleaned, removed = clean(data)
+    except RecursionError:
+        raise _no_data("logistics", data) from None
     records: list[Record[LogisticsRecord]] = []
     rejected: list[Rejected] = []
     for name, source in LOGISTICS_LISTS.items():
@@ -430,8 +531,7 @@ def parse_logistics(data: object) -> Answer[LogisticsRecord]:
             continue
         for position, entry in enumerate(entries if isinstance(entries, list) else [entries]):
             if isinstance(entry, dict):
-                value = LogisticsRecord(source=source, position=position)
-                records.append(Record(value, entry))
+                records.append(Record(_entry(source, position, entry), entry))
             else:
                 rejected.append(Rejected("is not an object", name, entry, None))
     return Answer(tuple(records), tuple(rejected), removed)
@@ -459,6 +559,7 @@ def _parse(
     records: dict[str, Record[M]] = {}
     rejected: list[Rejected] = []
     duplicates: dict[str, None] = {}
+    hidden_in: dict[str, int] = {}
     removed = ignored = 0
     try:
         for entry in entries:
@@ -467,7 +568,12 @@ def _parse(
             if not isinstance(payload, dict):
                 rejected.append(Rejected("is not an object", None, payload, None))
                 continue
-            code = _lenient(_code)(payload.get(model.code_field))
+            written = payload.get(model.code_field)
+            code = _lenient(_code)(written)
+            hidden = 0
+            if code is not None and isinstance(written, str):
+                hidden = len(written) - len(without_invisible(written))
+                removed += hidden
             if wanted is not None and code is not None and code not in wanted:
                 ignored += 1
                 continue
@@ -477,10 +583,12 @@ def _parse(
                 rejected.append(_rejection(error, payload, code))
                 continue
             key = value.key
-            # A repeated record is within the contract; one that says something else is not.
-            if key in records and records[key].value != value:
+            # A repeated record is within the contract; one that says something else is not, and
+            # neither are two codes that only look alike.
+            if key in records and (records[key].value != value or hidden != hidden_in[key]):
                 duplicates[key] = None
             records[key] = Record(value, payload)
+            hidden_in[key] = hidden
     except RecursionError:
         raise _no_data(endpoint, entries) from None
     return Answer(tuple(records.values()), tuple(rejected), removed, ignored, tuple(duplicates))
@@ -494,6 +602,91 @@ def _rejection(error: ValidationError, payload: Any, code: str | None) -> Reject
     else:
         reason = str(first["msg"]).removeprefix("Value error, ")
     return Rejected(f"{field} {reason}", field, payload, code)
+
+
+# --------------------------------------------------------------------------------- personal data
+
+#: Wire names that hold a driver's or a contact's name, telephone or number plate, and names of
+#: their kind.
+_OF_PEOPLE: Final = re.compile(
+    "contact|phone|mobile|telno|driver|vehicle|plate|carno|receiver|consignee|address|signer"
+    "|memberid|membername|idcard|联系|电话|手机|司机|车牌|收件|收货|地址|姓名",
+    re.IGNORECASE,
+)
+#: Wire names that hold nothing of the kind, whatever digits stand in them.
+_NOT_OF_PEOPLE: Final = frozenset(
+    {
+        *("deliveryRecordCode", "deliveryCreateTime", "deliveryModel", "isTranfer", "id"),
+        *("logisticsCompanyName", "logisticsName", "expNo", "expNoList", "recordCode", "orderCode"),
+        *("orderStatus", "orderStatusName", "stateCode", "statusCode", "stateTime", "createTime"),
+        *("sendDate", "barcodes", "logisticsCode", "logisticsNo", "itemName", "itemModel"),
+        *("itemUnit", "shippingQty", "itemPictureUrl", "operateTime", "deliveryNo"),
+    }
+)
+_TELLS_OF_PEOPLE: Final = re.compile(
+    # A telephone: seven digits and more, however they are parted. A number plate. Somebody's part.
+    r"(?:\d[\s\-–—.·()（）]*){7,}"
+    "|[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼使领][\\s·.\\-]*[A-Za-z]"
+    "[\\s·.\\-]*[A-Za-z0-9]{4,6}"
+    "|员|师傅|司机|联系|签收人|收件人|收货人|代收|先生|女士|经理|老板|电话|手机|车牌|车辆|姓名|由.{1,8}签收"
+)
+
+
+def without_people(payload: Any) -> Any:
+    """A logistics payload without the personal data of drivers and contacts (contract,
+    "Logistics").
+
+    Fields that hold it become null. A free text goes whole where it names one of them, holds a
+    telephone number or a number plate, or speaks of a person; codes, times and states stay.
+    """
+    names: set[str] = set()
+    _collect_people(payload, names)
+    return _without_people(payload, "", tuple(names))
+
+
+def _collect_people(payload: Any, names: set[str], name: str = "") -> None:
+    if isinstance(payload, Mapping):
+        for key, value in payload.items():
+            _collect_people(value, names, str(key))
+    elif isinstance(payload, list):
+        for value in payload:
+            _collect_people(value, names, name)
+    elif isinstance(payload, str) and len(payload.strip()) > 1 and _is_of_people(name):
+        names.add(payload.strip())
+
+
+def _without_people(payload: Any, name: str, people: tuple[str, ...]) -> Any:
+    if isinstance(payload, Mapping):
+        return {
+            key: None if _is_of_people(str(key)) else _without_people(value, str(key), people)
+            for key, value in payload.items()
+        }
+    if isinstance(payload, list):
+        return [_without_people(value, name, people) for value in payload]
+    if name in _NOT_OF_PEOPLE or not isinstance(payload, str | int) or isinstance(payload, bool):
+        return payload
+    text = unicodedata.normalize("NFKC", without_invisible(str(payload)))
+    if _TELLS_OF_PEOPLE.search(text) or any(one in text for one in people):
+        return None
+    return payload
+
+
+def _is_of_people(name: str) -> bool:
+    return name not in _NOT_OF_PEOPLE and _OF_PEOPLE.search(name) is not None
+
+
+_TELEPHONE: Final = re.compile(
+    r"(?<![\d.])(?:\+?86[\s-]?)?(?:1[3-9]\d[\s-]?\d{4}[\s-]?\d{4}|0\d{2,3}[\s-]?\d{7,8})(?!\d)",
+    re.ASCII,
+)
+_PLATE: Final = re.compile(
+    "[京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼][A-Z][·.\\-]?[A-Z0-9]{5,6}"
+)
+
+
+def without_telephones(sentence: str) -> str:
+    """A sentence for people in which telephone numbers and number plates are masked."""
+    return _PLATE.sub(MASK, _TELEPHONE.sub(MASK, sentence))
 
 
 # ------------------------------------------------------------------------------------- cleaning

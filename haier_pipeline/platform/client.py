@@ -6,7 +6,6 @@ deadlines belong to `transport`, what an answer says of the call to `envelope`, 
 environment.
 """
 
-import base64
 import random
 import threading
 import time
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import quote
 
 from pydantic import BaseModel
 
@@ -36,6 +34,7 @@ from haier_pipeline.platform.config import (
     DealerConfig,
 )
 from haier_pipeline.platform.envelope import Step, Verdict, classify
+from haier_pipeline.platform.masking import Masker, masker
 from haier_pipeline.platform.pacing import Interruption, Ledger, Pace
 from haier_pipeline.platform.token import (
     Credential,
@@ -345,7 +344,7 @@ class HaierClient:
             most_bytes=self._answer_bytes if most_bytes is None else most_bytes,
         )
         try:
-            return parse(answer)
+            return parse(self._masker().payload(answer))
         except CallRefused as error:
             problem = str(error).rstrip(".")
             sentence = _sentence(endpoint, about, problem)
@@ -565,14 +564,7 @@ class HaierClient:
 
     def _masked(self, text: str) -> str:
         """The platform's words for people: short, on one line, without secrets (row 8)."""
-        for secret in (*self._secrets, *self._shown_tokens):
-            for form in (
-                secret,
-                quote(secret, safe=""),
-                base64.b64encode(secret.encode()).decode(),
-            ):
-                text = text.replace(form, "•••")
-        text = " ".join(answers.clean(text)[0].split())
+        text = " ".join(self._masker().text(text).split())
         if len(text) > _MESSAGE_LENGTH:
             text = text[:_MESSAGE_LENGTH] + "…"
         return f"“{text}”"

@@ -4,23 +4,30 @@ An incident is a state, not an event: it is told once when it begins and once wh
 however often it is looked at meanwhile. When it is looked at is decided elsewhere.
 """
 
-import json
+import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-import requests
+from requests.utils import requote_uri
 from sqlalchemy import Engine
 
 from haier_pipeline import rules
 from haier_pipeline.catalog import watch
 from haier_pipeline.catalog.log import TYPE_LABELS
 from haier_pipeline.catalog.watch import LastEnd, LastLoads
+from haier_pipeline.platform.answers import clean
+from haier_pipeline.platform.pacing import Interruption
+from haier_pipeline.platform.transport import Exchange, ExchangeError, decode, encode
 from haier_pipeline.sync.run import SYNC_TYPES
 
 FRESH = "fresh"
 TIMEOUT_SECONDS = 10.0
-MOST_CHARACTERS = 900
+#: WeCom cuts a text after 2048 bytes of UTF-8, about 680 Chinese characters; DingTalk takes more.
+MOST_BYTES: Final = 2048
+#: A robot answers with a hundred bytes.
+ANSWER_BYTES: Final = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -116,34 +123,59 @@ def over_text(incident: Incident) -> str:
 
 
 def _shortened(text: str) -> str:
-    return text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+    """At most `MOST_BYTES`, ended at a whole character."""
+    cleaned: str = clean(text)[0]
+    content = cleaned.encode()
+    if len(content) <= MOST_BYTES:
+        return cleaned
+    mark = "…"
+    return content[: MOST_BYTES - len(mark.encode())].decode(errors="ignore") + mark
+
+
+class Patience:
+    """How soon a robot that does not take a message is sent it again.
+
+    Once at the next look, then ever more rarely, up to an hour: one whose answer cannot be
+    understood may have shown the message all the same. All times are seconds of one clock.
+    """
+
+    def __init__(self) -> None:
+        self._failures = 0
+        self._again_at = 0.0
+
+    def wait(self, now: float) -> float:
+        """The seconds that are left to wait; 0 where a message may be sent."""
+        return max(0.0, self._again_at - now)
+
+    def note(self, *, failed: bool, now: float) -> None:
+        """How sending went."""
+        self._failures = self._failures + 1 if failed else 0
+        minutes = min(60, 2 ** (self._failures - 1)) if self._failures > 1 else 0
+        self._again_at = now + 60 * minutes
 
 
 def deliver(url: str, text: str) -> str | None:
     """Post a message in the form that WeCom's and DingTalk's robots take.
 
-    Returns why it did not arrive, ``None`` where it did. The reason never holds the address, since
-    the robot's key is part of it.
+    Delivered is what the robot answers with ``"errcode": 0``. Returns why it did not arrive,
+    ``None`` where it did. The reason never holds the address, since the robot's key is part of it.
     """
-    body = {"msgtype": "text", "text": {"content": text}}
+    body = {"msgtype": "text", "text": {"content": _shortened(text)}}
+    exchange = Exchange(connections=1, stop=Interruption(threading.Event()))
     try:
-        with requests.Session() as session:
-            answer = session.post(
-                url, json=body, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True
-            )
-            with answer:
-                if answer.status_code != 200:
-                    return f"the robot answered HTTP {answer.status_code}"
-                said = answer.raw.read(4_096, decode_content=True)
-    except (requests.RequestException, OSError, ValueError) as error:
-        return f"the robot cannot be reached: {type(error).__name__}"
-    return _refusal(said)
-
-
-def _refusal(said: bytes) -> str | None:
-    """Robots refuse with HTTP 200 and an ``errcode`` in the body."""
-    try:
-        code = json.loads(said).get("errcode", 0)
-    except (ValueError, AttributeError):
-        return None
-    return None if code == 0 else f"the robot refused with errcode {code}"
+        reply = exchange.post(
+            requote_uri(url), encode(body), seconds=TIMEOUT_SECONDS, most_bytes=ANSWER_BYTES
+        )
+        if reply.status != 200:
+            return f"the robot answered HTTP {reply.status}"
+        answer = decode(reply.body)
+    except ExchangeError as error:
+        return f"the robot cannot be reached: {error}"
+    finally:
+        exchange.close()
+    code = answer.get("errcode") if isinstance(answer, dict) else None
+    if code is None:
+        return "the robot did not say that it took the message (errcode 0)"
+    if isinstance(code, int) and not isinstance(code, bool):
+        return None if code == 0 else f"the robot refused with errcode {code}"
+    return "the robot's errcode is no number"

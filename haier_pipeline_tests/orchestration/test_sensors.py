@@ -1,9 +1,12 @@
 """New dealers, incidents and stale data: each decision alone, then its sensor on real tables."""
 
+import gzip
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -37,6 +40,7 @@ class Robot:
     def __init__(self) -> None:
         self.received: list[Any] = []
         self.status, self.answer = 200, b'{"errcode": 0, "errmsg": "ok"}'
+        self.headers: dict[str, str] = {}
         robot = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -44,7 +48,9 @@ class Robot:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 robot.received.append(json.loads(body))
                 self.send_response(robot.status)
-                self.send_header("Content-Length", str(len(robot.answer)))
+                headers = {"Content-Length": str(len(robot.answer)), **robot.headers}
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(robot.answer)
 
@@ -201,7 +207,12 @@ def test_the_robot_is_told_of_a_failure_and_of_its_end(
 
 
 @pytest.mark.parametrize(
-    ("status", "answer"), [(503, b""), (200, b'{"errcode": 93000}'), (302, b"")]
+    ("status", "answer"),
+    [
+        *((503, b""), (200, b'{"errcode": 93000}'), (302, b"")),
+        *((200, b""), (200, b"<html>ok</html>"), (200, b'{"ok": true}'), (200, b"[0]")),
+        *((200, b'{"errcode": false}'), (200, b'{"errcode": null}'), (200, b"{" * 20_000)),
+    ],
 )
 def test_a_notice_that_does_not_arrive_is_sent_again(
     tick: Callable[..., Any], ended: Callable[..., None], robot: Robot, status: int, answer: bytes,
@@ -223,7 +234,80 @@ def test_a_robot_that_is_away_says_so_without_its_address(
 ) -> None:
     robot.server.server_close()
     reason = notices.deliver(robot.url, "text")
-    assert reason == "the robot cannot be reached: ConnectionError"
+    assert reason is not None
+    assert reason.startswith("the robot cannot be reached: the connection ")
+
+
+@pytest.mark.parametrize(
+    ("headers", "answer"),
+    [
+        ({"Content-Encoding": "gzip"}, b"\x1f\x8b\x08 no gzip at all"),
+        ({"Content-Encoding": "gzip"}, gzip.compress(b'{"errcode": 0}')[:-4]),
+        ({"Content-Length": "900"}, b'{"errcode": 0}'),
+        ({"Content-Length": "9, 14"}, b'{"errcode": 0}'),
+        ({}, b"\xff\xfe\x00"),
+        ({}, b'{"errcode": 0, "more": "' + b"x" * 20_000 + b'"}'),
+    ],
+)
+def test_an_answer_that_is_cut_off_or_garbled_is_one_sentence(
+    robot: Robot, headers: dict[str, str], answer: bytes
+) -> None:
+    robot.headers, robot.answer = headers, answer
+    reason = notices.deliver(robot.url, "text")
+    assert reason is not None
+    assert "canary" not in reason
+    assert len(robot.texts) == 1
+
+
+def test_a_robot_that_trickles_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(notices, "TIMEOUT_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def trickle() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                for byte in b"HTTP/1.1 200 OK\r\n" * 20:
+                    connection.sendall(bytes([byte]))
+                    time.sleep(0.05)
+
+        thread = threading.Thread(target=trickle)
+        thread.start()
+        began = time.monotonic()
+        reason = notices.deliver(f"http://127.0.0.1:{listener.getsockname()[1]}/", "text")
+        took = time.monotonic() - began
+        thread.join()
+    assert reason == "the robot cannot be reached: no complete answer within 0.5 s"
+    assert took < 3
+
+
+def test_an_answer_in_any_coding_that_says_zero_is_a_delivery(robot: Robot) -> None:
+    robot.headers, robot.answer = {"Content-Encoding": "gzip"}, gzip.compress(robot.answer)
+    assert notices.deliver(robot.url, "text") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["海" * 3000, "a" + "海" * 3000, "😀" * 900, "x" * 5000, "海\ud800"]
+)
+def test_a_text_is_cut_by_bytes_at_a_whole_character(robot: Robot, text: str) -> None:
+    """WeCom takes 2048 bytes; half a character would make it refuse the whole."""
+    assert notices.deliver(robot.url, text) is None
+    (sent,) = robot.texts
+    assert len(sent.encode()) <= 2048
+    assert text.startswith(sent.removesuffix("…"))
+    assert len(sent.encode()) > 2040 or len(text) < 10
+
+
+def test_a_robot_that_never_understands_is_asked_ever_more_rarely() -> None:
+    patience = notices.Patience()
+    asked = []
+    for minute in range(24 * 60):
+        if not patience.wait(60.0 * minute):
+            asked.append(minute)
+            patience.note(failed=True, now=60.0 * minute)
+    assert asked[:5] == [0, 1, 3, 7, 15]
+    assert len(asked) < 32
+    patience.note(failed=False, now=0)
+    assert patience.wait(0) == 0
 
 
 def test_nobody_is_told_where_no_robot_is_named(

@@ -1,9 +1,8 @@
 """Live queries: the platform's answer, its refusals, the caller's deadline, the log."""
 
-import base64
+import json
 import time
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 from fastapi import FastAPI
@@ -15,6 +14,7 @@ from haier_pipeline.errors import PlatformClosed
 from haier_pipeline.installation import Installation
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.web.problems import of_error
+from haier_pipeline_tests.spellings import spellings
 from haier_pipeline_tests.web.callers import API, OPERATOR_TOKEN, SECRETS
 
 pytestmark = pytest.mark.usefixtures("dealer")
@@ -174,7 +174,7 @@ def test_no_secret_is_in_answers_logs_or_tables(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     """What holds in every row, D: canaries are planted, echoed by the platform, and searched for
-    plain, URL-encoded and base64."""
+    in every spelling."""
     canaries = {key: f"canary/{key}?&=%" for key in (*SECRETS, "customer_password")}
     seen: list[str] = []
 
@@ -189,6 +189,14 @@ def test_no_secret_is_in_answers_logs_or_tables(
     keep(operator.get(f"{API}/balance/"))
     keep(operator.get(f"{API}/stock/?product_code=A&county_code=110101"))
     keep(operator.get(f"{API}/logistics/?order_code=A"))
+    sandbox.clear_faults()
+    known = [*echo.split(" "), "sandbox-secret"]
+    echoes = [one for secret in known for one in spellings(secret, "sandbox")]
+    data = {"getAllLogisticsInfoByOrderCode": [{"echo": echoes}]}
+    sandbox.fault(interface="logistics", kind="answer", answer={"success": True, "data": data})
+    keep(operator.get(f"{API}/logistics/?order_code=A"))
+    for interface in ("balance", "prices", "stock", "listing"):
+        sandbox.fault(interface=interface, kind="refuse", message=echo)
     keep(operator.post(f"{url}test/"))
     keep(operator.patch(url, json={"config": canaries}))
     sandbox.clear_faults()
@@ -213,8 +221,10 @@ def test_no_secret_is_in_answers_logs_or_tables(
     everything = "\n".join(seen)
     assert "•••" in everything
     for secret in (*canaries.values(), OPERATOR_TOKEN, "sandbox-secret"):
-        for form in (secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()):
+        for form in spellings(secret, "sandbox"):
+            # As it is, and as JSON writes it.
             assert form not in everything, form
+            assert json.dumps(form)[1:-1] not in everything, form
 
 
 def every_table(connection: Any) -> list[Table]:
