@@ -97,9 +97,14 @@ class LivePrice(_Answer):
     supply_price: Amount | None
     invoice_price: Amount | None
     market_price: Amount | None
-    stock_rebate: Amount = Field(description="Direct discount, a fraction", examples=["0.03"])
-    rebate_kind: str | None = Field(examples=["COM"])
-    rebate_money: Amount
+    stock_rebate: Amount | None = Field(
+        description="Direct discount, a fraction", examples=["0.03"]
+    )
+    rebate_policy: str | None = Field(
+        description="Kind of rebate: 0 normal, 1 none, 2 firewall, 5 fixed price, or Haier's text",
+        examples=["0"],
+    )
+    rebate_money: Amount | None = Field(description="Rebate per unit")
     reason: str | None = Field(description="Why there is no price", examples=["价格未生效"])
 
 
@@ -160,6 +165,9 @@ class CatalogProduct(_Answer):
     market_price: Amount | None
     stock_rebate: Amount | None
     rebate_money: Amount | None
+    rebate_policy: str | None = Field(
+        description="Kind of rebate: 0 normal, 1 none, 2 firewall, 5 fixed price, or Haier's text"
+    )
     product_image_url: str | None
     product_page_urls: list[str]
     is_sales: Literal["0", "1"]

@@ -53,15 +53,16 @@ def product(code: str, **changes: Any) -> dict[str, Any]:
         "market_price": Decimal("3999.00"),
         "stock_rebate": Decimal("0.05"),
         "rebate_money": Decimal("0.00"),
+        "rebate_policy": "0",
     } | changes
 
 
 def frames(
-    products: Sequence[Mapping[str, Any]],
     stock: Answers | None = None,
     *,
     complete: bool = True,
-    counties: Sequence[str] = (),
+    counties: Sequence[str] = ("110101", "310101"),
+    asked: Sequence[str] = (),
     unread: Sequence[tuple[str, str]] = (),
 ) -> CatalogFrames:
     answers = [
@@ -75,11 +76,11 @@ def frames(
         for sec, pieces in found
     ]
     return CatalogFrames(
-        products=frame(products, PRODUCT_COLUMNS),
         answers=frame(answers, ANSWER_COLUMNS),
         stock=frame(warehouses, STOCK_COLUMNS),
         is_complete=complete,
         counties=counties,
+        asked=asked,
     )
 
 
@@ -97,12 +98,18 @@ class Shelf:
         stock: Answers | None = None,
         **options: Any,
     ) -> LoadReport:
+        self.priced(day, products)
         return load(
             self.engine,
             Partition(self.dealer, day),
-            frames(products, stock, **options),
+            frames(stock, **options),
             lambda connection, report: None,
         )
+
+    def priced(self, day: date, products: Sequence[Mapping[str, Any]]) -> None:
+        rows = [{"product_page_urls": []} | dict(row) for row in products]
+        priced = frame(rows, PRODUCT_COLUMNS | {"no_price_reason": "text"})
+        store_priced(self.engine, Partition(self.dealer, day), priced)
 
     def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
@@ -202,14 +209,14 @@ def test_prices_change_only_where_the_platform_gave_some(shelf: Shelf) -> None:
     kept, changed = shelf.product("A"), shelf.product("B")
     assert kept["supply_price"] == Decimal("2999.00")
     assert kept["stock_rebate"] == Decimal("0.05")
-    assert (changed["supply_price"], changed["market_price"]) == (1, Decimal("3999.00"))
+    assert (changed["supply_price"], changed["market_price"]) == (1, None)
 
 
 def test_facts_follow_the_platform_even_to_nothing(shelf: Shelf) -> None:
     """Fault matrix, row 21."""
     shelf.load(TODAY, [product("A", product_image_url="x", no_sales_reason="y", is_sales="0")])
     facts = ("product_model", "product_group", "brand", "product_image_url", "no_sales_reason")
-    shelf.load(TODAY, [product("A", **dict.fromkeys(facts), product_page_urls=None)])
+    shelf.load(TODAY, [product("A", **dict.fromkeys(facts), product_page_urls=[])])
     row = shelf.product("A")
     assert [row[name] for name in facts] == [None] * 5
     assert (row["name"], row["product_page_urls"], row["is_sales"]) == ("A", [], "1")
@@ -548,13 +555,10 @@ def test_a_load_is_taken_back_whole_when_its_conclusion_refuses(shelf: Shelf) ->
         seen.append(report)
         raise SafetyStop("no")
 
+    shelf.priced(TOMORROW, [product("B", brand="新")])
+    stock = frames({("B", "110101"): [("Q1", 3)]})
     with pytest.raises(SafetyStop):
-        load(
-            shelf.engine,
-            Partition("haier", TOMORROW),
-            frames([product("B", brand="新")], {("B", "110101"): [("Q1", 3)]}),
-            refuse,
-        )
+        load(shelf.engine, Partition("haier", TOMORROW), stock, refuse)
     assert shelf.everything() == before
     assert (seen[0].products_new, seen[0].vanished, len(seen)) == (1, 1, 1)
 
@@ -592,7 +596,8 @@ def test_log_row_and_data_become_visible_together(shelf: Shelf) -> None:
         assert watcher.everything() == [[], [], []]
         assert log.entries(watcher.engine)[0].status == "processing"
 
-    load(shelf.engine, Partition("haier", TODAY), frames([product("A")]), conclude)
+    shelf.priced(TODAY, [product("A")])
+    load(shelf.engine, Partition("haier", TODAY), frames(), conclude)
     assert shelf.product("A")
     assert log.entries(shelf.engine)[0].status == "success"
 
@@ -610,12 +615,14 @@ def test_two_loads_of_a_dealer_wait_for_each_other(shelf: Shelf) -> None:
 
     def run(code: str, conclude: Callable[[Connection, LoadReport], None]) -> threading.Thread:
         # Nothing in common, so that no row keeps one waiting for the other.
-        rows = frames([product(code, brand=code)], complete=False)
-        work = (shelf.engine, Partition("haier", TODAY), rows, conclude)
+        day = {"A": TODAY, "B": TOMORROW}[code]
+        work = (shelf.engine, Partition("haier", day), frames(complete=False), conclude)
         thread = threading.Thread(target=load, args=work)
         thread.start()
         return thread
 
+    shelf.priced(TODAY, [product("A", brand="A")])
+    shelf.priced(TOMORROW, [product("B", brand="B")])
     one = run("A", first)
     assert inside.wait(10)
     two = run("B", lambda connection, report: order.append("second"))
@@ -631,7 +638,7 @@ def test_two_loads_of_a_dealer_wait_for_each_other(shelf: Shelf) -> None:
 
 def test_a_load_waits_for_whoever_holds_the_dealer(shelf: Shelf) -> None:
     partition = Partition("haier", TODAY)
-    priced = frames([product("A")]).products.assign(no_price_reason=None)
+    priced = frame([product("A")], PRODUCT_COLUMNS | {"no_price_reason": "text"})
     with shelf.engine.begin() as connection:
         lock_dealer(connection, "haier")
         thread = threading.Thread(target=store_priced, args=(shelf.engine, partition, priced))
