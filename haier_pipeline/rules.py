@@ -138,8 +138,8 @@ def listing_shrank(before: int | None, now: int) -> bool:
 
 
 def too_many_unreadable(unreadable: int, readable: int) -> bool:
-    """Whether more than one record of a listing, and more than 5 % of them, cannot be read."""
-    return unreadable > 1 and unreadable > UNREADABLE_SHARE * (unreadable + readable)
+    """Whether more than two records of a listing, and more than 5 % of them, cannot be read."""
+    return unreadable > 2 and unreadable > UNREADABLE_SHARE * (unreadable + readable)
 
 
 @dataclass(frozen=True)

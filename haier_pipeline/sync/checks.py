@@ -154,19 +154,20 @@ def quantities_valid(faults: pd.DataFrame) -> Check:
     )
 
 
-def price_checks(priced: pd.DataFrame, before: pd.DataFrame, flaws: pd.DataFrame) -> list[Check]:
-    """Every quote means something, the platform's arithmetic holds, no price jumped since before.
+def quotes_understood(flaws: pd.DataFrame) -> Check:
+    """Every quote could be used as it came; ``flaws`` are what ``rules.quote_flaws`` found."""
+    return _judged(
+        QUOTES_UNDERSTOOD,
+        flaws,
+        right="every rebate is of a known kind, every discount a fraction, no price is zero",
+        wrong="{count} values in quotes are not understood or not maintained",
+        severity="WARN",
+    )
 
-    ``flaws`` are those that ``rules.quote_flaws`` found.
-    """
+
+def price_checks(priced: pd.DataFrame, before: pd.DataFrame) -> list[Check]:
+    """The platform's own arithmetic holds, and no price jumped since the day before."""
     return [
-        _judged(
-            QUOTES_UNDERSTOOD,
-            flaws,
-            right="every rebate is of a known kind, every discount a fraction, no price is zero",
-            wrong="{count} values in quotes are not understood or not maintained",
-            severity="WARN",
-        ),
         _judged(
             INVOICE_ADDS_UP,
             rules.invoice_mismatches(priced),

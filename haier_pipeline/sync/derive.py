@@ -16,7 +16,7 @@ from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.errors import NothingStored, SafetyStop
 from haier_pipeline.platform.answers import parse_listing, parse_prices, parse_stock
 from haier_pipeline.rules import Unread
-from haier_pipeline.sync.checks import load_checks, price_checks
+from haier_pipeline.sync.checks import load_checks, price_checks, quotes_understood
 from haier_pipeline.sync.fetch import PREVIEW_ROWS
 from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome
 
@@ -63,7 +63,7 @@ def price_products(run: SyncRun) -> Outcome:
                 "overlong_brands": overlong[:20],
                 "flawed_quotes": len(flaws),
             },
-            checks=price_checks(products, before, flaws),
+            checks=[*price_checks(products, before), quotes_understood(flaws)],
             preview=products[priced][shown].head(PREVIEW_ROWS),
             flawed=rules.lacks_amounts(quotes),
         )}  # fmt: skip
