@@ -238,7 +238,7 @@ def test_a_quote_lacks_an_amount_where_one_is_zero_or_the_invoice_price_is_missi
 def test_an_invoice_price_that_is_missing_beside_a_supply_price_does_not_add_up() -> None:
     """Fault matrix, row 31b."""
     columns = ["product_code", *PRICE_COLUMNS]
-    rows = [
+    rows: list[list[Any]] = [
         ["A", Decimal(100), None, None, Decimal("0.05"), Decimal(1), "0"],
         ["B", Decimal(100), Decimal(94), None, Decimal("0.05"), Decimal(1), "0"],
         ["C", None, None, None, None, None, None],

@@ -104,7 +104,8 @@ def longest_listing(engine: Engine, partition: Partition, days: int) -> int | No
     """)
     bound = {"dealer": partition.dealer, "sync_date": partition.sync_date, "days": days}
     with translated(engine), engine.connect() as connection:
-        return connection.scalar(statement, bound)
+        longest: int | None = connection.scalar(statement, bound)
+        return longest
 
 
 def previous(engine: Engine, partition: Partition) -> Partition | None:
