@@ -33,7 +33,7 @@ class ListingConfig(dg.Config):
     accept_shrink: bool = Field(
         default=False,
         description="Let this one run pass although the listing is less than half as long as the "
-        "last good one.",
+        "longest good one of the last days, or of which too much cannot be read.",
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,13 @@ from sqlalchemy import Engine
 from haier_pipeline import rules
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.load import LoadReport
+from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.errors import InvalidInput
+from haier_pipeline.installation import Installation
 from haier_pipeline.sandbox.process import SandboxProcess
+from haier_pipeline.settings import read_settings
 from haier_pipeline.sync import checks, derive, fetch
-from haier_pipeline.sync.run import Outcome, SyncRun
+from haier_pipeline.sync.run import Outcome, SyncRun, today
 
 OpenSync = Callable[..., SyncRun]
 
@@ -79,6 +84,20 @@ def test_a_listing_may_lose_half_but_not_more(
     accepted = fetch.fetch_listing(open_sync(), accept_shrink=True)
     assert of(accepted)[checks.NOT_SHRUNK]
     assert not accepted.failed
+
+
+def test_the_days_that_a_listing_is_measured_by_come_from_a_variable(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Fault matrix, row 30."""
+    variables = {"HAIER_HOME": str(tmp_path), "HAIER_DATABASE_URL": database_url}
+    for given, days in (({}, 7), ({"HAIER_SHRINK_DAYS": "3"}, 3)):
+        with Installation(read_settings(variables | given)) as installation:
+            run = installation.open_run(Partition("haier", today()), run_id="r")
+            assert run.shrink_days == days
+            run.close()
+    with pytest.raises(InvalidInput, match="HAIER_SHRINK_DAYS is not a number of days"):
+        read_settings(variables | {"HAIER_SHRINK_DAYS": "0"})
 
 
 @pytest.mark.parametrize("fields", [{"productCode": None}, {"isSales": "maybe"}])
