@@ -51,14 +51,15 @@ def listing_checks(
     if unreadable:
         told += f"; {unreadable} records that cannot be read count as missing"
     unread = rules.too_many_unreadable(unreadable, count)
+    empty = "the listing came back empty; nothing was kept"
+    if unreadable:
+        empty = f"as good as empty: none of {unreadable} records can be read; nothing was kept"
     told_unread = f"{unreadable} of {unreadable + count} records cannot be read"
     return [
         Check(
             NOT_EMPTY,
             passed=count > 0,
-            description=f"{count} products"
-            if count
-            else "the listing came back empty; nothing was kept",
+            description=f"{count} products" if count else empty,
             blocking=True,
             metadata={"records": count},
         ),
