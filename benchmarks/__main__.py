@@ -11,9 +11,10 @@ from rich.table import Table
 
 from benchmarks.cases import CASES as SYNCS
 from benchmarks.cases import Row
+from benchmarks.growth import GROWTH
 from benchmarks.operations import OPERATIONS
 
-CASES = {**SYNCS, **OPERATIONS}
+CASES = {**SYNCS, **OPERATIONS, **GROWTH}
 
 
 def main(names: list[str]) -> int:

@@ -98,6 +98,7 @@ class Installation:
             run_id=run_id,
             root_run_id=root_run_id,
             progress=progress,
+            shrink_days=self.settings.shrink_days,
         )
 
     @property

@@ -34,9 +34,13 @@ QUOTE_COLUMNS = (
     "market_price",
     "stock_rebate",
     "rebate_money",
+    "rebate_policy",
     "reason",
+    "remarks",
 )
-PRICE_COLUMNS = ("supply_price", "invoice_price", "market_price", "stock_rebate", "rebate_money")
+AMOUNT_COLUMNS = ("supply_price", "invoice_price", "market_price", "stock_rebate", "rebate_money")
+# What a quote is made of: all of it counts, or none.
+PRICE_COLUMNS = (*AMOUNT_COLUMNS, "rebate_policy")
 STOCK_COLUMNS = (
     "product_code",
     "county_code",
@@ -54,6 +58,9 @@ BRAND_LENGTH = 200
 
 _CENT = Decimal("0.01")
 
+# Of a listing: more records that cannot be read are no accident but another wire format.
+UNREADABLE_SHARE = 0.05
+
 # How old what a shop reads may be.
 SYNC_AGE = timedelta(hours=26)
 STOCK_AGE = timedelta(hours=2)
@@ -69,22 +76,52 @@ def frame(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> pd.DataFrame
 def price_products(listing: pd.DataFrame, quotes: pd.DataFrame) -> pd.DataFrame:
     """Put the prices beside the products: one row for each product of the listing.
 
-    Columns are those of the listing, the five price columns and ``no_price_reason``. A product
-    without a quote has ``None`` in all five. One whose quote names no supply price has ``None`` for
-    its discount and rebate too: they mean nothing without a price that they lower.
+    Columns are those of the listing, the six price columns and ``no_price_reason``. A quote is one
+    thing: it counts when its supply price is positive, and then all six are its own, ``None`` where
+    it leaves one out. A product without such a quote has ``None`` in all six.
     """
     columns = ["product_code", *PRICE_COLUMNS, "reason"]
     priced = listing.merge(quotes[columns], on="product_code", how="left").rename(
         columns={"reason": "no_price_reason"}
     )
-    priced.loc[priced["supply_price"].isna(), ["stock_rebate", "rebate_money"]] = None
-    for column in PRICE_COLUMNS:
+    counts = [not missing and price > 0 for price, missing in
+              zip(priced["supply_price"], priced["supply_price"].isna(), strict=True)]  # fmt: skip
+    priced.loc[[not it for it in counts], list(PRICE_COLUMNS)] = None
+    for column in AMOUNT_COLUMNS:
         priced[column] = _each(priced[column], _cents)
-    priced["no_price_reason"] = _each(priced["no_price_reason"], lambda reason: reason)
+    for column in ("rebate_policy", "no_price_reason"):
+        priced[column] = _each(priced[column], lambda text: text)
     priced["brand"] = _each(
         priced["brand"], lambda brand: brand if len(brand) <= BRAND_LENGTH else None
     )
     return priced.sort_values("product_code", ignore_index=True)
+
+
+def quote_flaws(quotes: pd.DataFrame) -> pd.DataFrame:
+    """What of the quotes was not understood or not maintained: ``product_code``, ``reason``.
+
+    Zero is how the platform says that nobody maintains a price. The values themselves stand in the
+    stored payload, and not here: what is told may be read by more people.
+    """
+    rows: list[tuple[str, str]] = []
+    told = ["product_code", "supply_price", "market_price", "remarks"]
+    for code, supply, market, remarks in quotes[told].itertuples(index=False, name=None):
+        rows += [(code, remark) for remark in remarks or ()]
+        rows += [
+            (code, f"{field} is 0, which counts as not maintained")
+            for field, price in (("supplyPrice", supply), ("marketPrice", market))
+            if price is not None and price == 0
+        ]
+    return frame(rows, ["product_code", "reason"])
+
+
+def lacks_amounts(quotes: pd.DataFrame) -> bool:
+    """Whether a quote has a zero in place of a price, or a supply price and no invoice price."""
+    amounts = quotes[["supply_price", "invoice_price", "market_price"]]
+    return any(
+        0 in (supply, market) or (supply is not None and invoice is None)
+        for supply, invoice, market in amounts.itertuples(index=False, name=None)
+    )
 
 
 def overlong_brands(listing: pd.DataFrame) -> list[str]:
@@ -94,8 +131,35 @@ def overlong_brands(listing: pd.DataFrame) -> list[str]:
 
 
 def listing_shrank(before: int | None, now: int) -> bool:
-    """Whether a listing is more than half shorter than the last good one."""
+    """Whether a listing is more than half shorter than the longest good one, ``before``.
+
+    Records that cannot be read are not among the ``now``.
+    """
     return before is not None and now * 2 < before
+
+
+def too_many_unreadable(unreadable: int, readable: int) -> bool:
+    """Whether more than two records of a listing, and more than 5 % of them, cannot be read."""
+    return unreadable > 2 and unreadable > UNREADABLE_SHARE * (unreadable + readable)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """The records of a listing that could not be read: neither present nor gone.
+
+    ``codes`` are the products of those whose code is readable, ``nameless`` the number of the
+    others, which may be of any product.
+    """
+
+    codes: frozenset[str] = frozenset()
+    nameless: int = 0
+
+    def may_hold(self, code: str) -> bool:
+        """Whether one of them may be this product's."""
+        return self.nameless > 0 or code in self.codes
+
+
+ALL_READ = Unread()
 
 
 CHANGE_KINDS = (
@@ -111,23 +175,33 @@ CHANGE_COLUMNS = ("product_code", "kind", "old_value", "new_value")
 
 
 def find_changes(
-    before: pd.DataFrame, now: pd.DataFrame, known_earlier: Collection[str], *, is_complete: bool
+    before: pd.DataFrame,
+    now: pd.DataFrame,
+    known_earlier: Collection[str],
+    *,
+    is_complete: bool,
+    unread_before: Unread = ALL_READ,
+    unread_now: Unread = ALL_READ,
 ) -> pd.DataFrame:
     """What moved between two days of one dealer, one row for each product and kind of change.
 
     Both frames have ``product_code``, ``supply_price`` and ``stock`` (``None`` where it was not
     given). ``known_earlier`` are products that stood in a listing before ``before``, so that one of
     them is ``back`` and not ``appeared``. Only a complete ``now`` can tell that a product vanished
-    or appeared.
+    or appeared. A product that may be among the unread ones of ``now`` has not vanished, and one
+    that may have been among those of ``before`` is not back; it vanishes later than the others.
     """
     old, new = _by_code(before), _by_code(now)
     rows: list[tuple[str, str, str | None, str | None]] = []
     if is_complete:
-        rows += [
-            (code, "back" if code in known_earlier else "appeared", None, None)
-            for code in new.keys() - old.keys()
-        ]
-        rows += [(code, "vanished", None, None) for code in old.keys() - new.keys()]
+        for code in new.keys() - old.keys():
+            if code not in known_earlier:
+                rows.append((code, "appeared", None, None))
+            elif not unread_before.may_hold(code):
+                rows.append((code, "back", None, None))
+        stood = old.keys() | unread_before.codes.intersection(known_earlier)
+        gone = (code for code in stood - new.keys() if not unread_now.may_hold(code))
+        rows += [(code, "vanished", None, None) for code in gone]
     for code in old.keys() & new.keys():
         rows += _moves(code, old[code], new[code])
     rows.sort(key=lambda row: row[:2])
@@ -146,10 +220,18 @@ def _moves(
         yield code, "restocked" if before == 0 else "sold_out", str(before), str(now)
 
 
-def stock_totals(answers: pd.DataFrame, stock: pd.DataFrame) -> pd.DataFrame:
-    """Each answered product's stock, the sum over its warehouses: ``product_code``, ``stock``."""
-    sums = stock.groupby("product_code")["stock"].sum()
-    codes = sorted(set(answers["product_code"]))
+def stock_totals(
+    answers: pd.DataFrame, stock: pd.DataFrame, counties: Collection[str]
+) -> pd.DataFrame:
+    """The stock of each product that was answered in one of the counties.
+
+    A storage location is one place, whatever counties it serves: each counts once, with the largest
+    quantity that any of the counties was told. Columns ``product_code``, ``stock``.
+    """
+    within = stock[stock["county_code"].isin(counties)].astype({"stock": "int64"})
+    locations = within.groupby(["product_code", "sec_code"])["stock"].max()
+    sums = locations.groupby("product_code").sum()
+    codes = sorted(set(answers.loc[answers["county_code"].isin(counties), "product_code"]))
     return frame([(code, int(sums.get(code, 0))) for code in codes], ["product_code", "stock"])
 
 
@@ -163,16 +245,17 @@ def with_stock(priced: pd.DataFrame, totals: pd.DataFrame) -> pd.DataFrame:
 def invoice_mismatches(priced: pd.DataFrame) -> pd.DataFrame:
     """The products whose invoice price is not supply price × (1 − discount) − rebate, to the cent.
 
-    The rule is the platform's own (contract, "Prices"); ``expected`` says what it gives.
+    The rule is the platform's own (contract, "Prices"); ``expected`` says what it gives. A quote
+    with a supply price and no invoice price is among them.
     """
     rows = []
     for code, row in _by_code(priced).items():
         supply, invoice = row["supply_price"], row["invoice_price"]
-        if supply is None or invoice is None:
+        if supply is None:
             continue
         exact = supply * (1 - (row["stock_rebate"] or 0)) - (row["rebate_money"] or 0)
         expected = exact.quantize(_CENT, ROUND_HALF_UP)
-        if abs(expected - invoice) >= _CENT:
+        if invoice is None or abs(expected - invoice) >= _CENT:
             rows.append((code, supply, invoice, expected))
     return frame(rows, ["product_code", "supply_price", "invoice_price", "expected"])
 
@@ -187,7 +270,7 @@ def implausible_prices(before: pd.DataFrame, now: pd.DataFrame) -> pd.DataFrame:
     compared = ("supply_price", "invoice_price", "market_price")
     earlier = _by_code(before)
     for code, row in _by_code(now).items():
-        for column in PRICE_COLUMNS:
+        for column in AMOUNT_COLUMNS:
             new, old = row[column], earlier.get(code, {}).get(column)
             if new is None:
                 continue

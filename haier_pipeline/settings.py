@@ -71,7 +71,8 @@ class Settings:
     ``home`` with Dagster's files and the key. ``secret_keys``: newest first. ``dealer``: the
     configuration keys that came from variables. ``api_tokens``: entries ``name:role:hash`` of REST
     and the admin pages. ``cors_origins``: web origins whose pages may call REST. ``webhook_url``:
-    the robot that is told of failures; its key is part of the address.
+    the robot that is told of failures; its key is part of the address. ``shrink_days``: a listing
+    is measured by the longest good one of so many days.
     """
 
     home: Path
@@ -84,6 +85,7 @@ class Settings:
     timetable: Timetable = Timetable()
     retention: Retention = Retention()
     webhook_url: str | None = field(default=None, repr=False)
+    shrink_days: int = 7
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
@@ -118,6 +120,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             }
         ),
         webhook_url=values.get("HAIER_WEBHOOK_URL"),
+        shrink_days=_days("HAIER_SHRINK_DAYS", values.get("HAIER_SHRINK_DAYS", "7")),
     )
 
 

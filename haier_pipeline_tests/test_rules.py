@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from haier_pipeline import rules
 from haier_pipeline.rules import (
+    AMOUNT_COLUMNS,
     ARRIVED,
     LISTING_COLUMNS,
     OPEN,
     PRICE_COLUMNS,
     QUOTE_COLUMNS,
     REFUTED,
+    Unread,
     delivery_time,
     frame,
     is_due,
@@ -42,6 +44,7 @@ def listed(code: str, **changes: Any) -> list[Any]:
 def quoted(code: str, **changes: Any) -> list[Any]:
     row: dict[str, Any] = dict.fromkeys(QUOTE_COLUMNS)
     row |= {"product_code": code, "stock_rebate": Decimal(0), "rebate_money": Decimal(0)}
+    row |= {"remarks": ()}
     return list((row | changes).values())
 
 
@@ -55,7 +58,11 @@ listings = st.lists(CODES, unique=True).map(lambda codes: [listed(code) for code
 quote_lists = st.dictionaries(
     CODES,
     st.fixed_dictionaries(
-        {"reason": st.none() | st.just("价格未生效")} | dict.fromkeys(PRICE_COLUMNS, AMOUNTS)
+        {
+            "reason": st.none() | st.just("价格未生效"),
+            "rebate_policy": st.sampled_from([None, "0", "7", "满减"]),
+        }
+        | dict.fromkeys(AMOUNT_COLUMNS, AMOUNTS)
     ),
 ).map(lambda found: [quoted(code, **values) for code, values in found.items()])
 
@@ -74,16 +81,14 @@ def test_there_is_one_row_for_each_listed_product_and_no_other(
 def test_a_price_is_exactly_the_quoted_one_and_never_a_float(
     listing: list[list[Any]], quotes: list[list[Any]]
 ) -> None:
-    """Fault matrix, row 19."""
+    """Fault matrix, rows 19 and 31b: all of a quote, or nothing where its supply price is zero."""
     of_code = {row[0]: dict(zip(QUOTE_COLUMNS, row, strict=True)) for row in quotes}
     for row in priced(listing, quotes):
         quote = of_code.get(row["product_code"], {})
-        for column in ("supply_price", "invoice_price", "market_price"):
-            assert row[column] == quote.get(column)
-        for column in ("stock_rebate", "rebate_money"):
-            in_force = quote.get("supply_price") is not None
-            assert row[column] == (quote.get(column) if in_force else None)
-        assert all(row[column] is None or type(row[column]) is Decimal for column in PRICE_COLUMNS)
+        counts = bool(quote.get("supply_price"))
+        for column in PRICE_COLUMNS:
+            assert row[column] == (quote.get(column) if counts else None)
+        assert all(row[column] is None or type(row[column]) is Decimal for column in AMOUNT_COLUMNS)
         assert row["no_price_reason"] == quote.get("reason")
 
 
@@ -108,9 +113,8 @@ def test_a_product_without_a_price_in_force_keeps_its_reason() -> None:
         ],
     )
     assert [row["no_price_reason"] for row in rows] == ["价格未生效", "价格未生效", None]
-    assert [row["market_price"] for row in rows] == [None, Decimal(9), None]
-    # A rebate of nothing must not overwrite the rebate of the price that was.
-    assert {row[name] for row in rows for name in ("stock_rebate", "rebate_money")} == {None}
+    # Half a quote must not overwrite parts of the one that was.
+    assert {row[name] for row in rows for name in PRICE_COLUMNS} == {None}
 
 
 def test_a_day_without_quotes_or_products_is_no_error() -> None:
@@ -371,25 +375,93 @@ def test_no_text_breaks_the_reading_of_a_delivery_time(text: str) -> None:
 @calmly
 @given(
     st.dictionaries(
-        st.tuples(CODES, st.sampled_from(["110101", "310101"])),
-        st.lists(st.integers(0, 10**9 - 1), max_size=4),
+        st.tuples(CODES, st.sampled_from(["110101", "310101", "440106"])),
+        st.dictionaries(st.sampled_from(["Q1", "Q2", "Q3"]), st.integers(0, 10**9 - 1)),
     )
 )
-def test_the_stock_of_a_product_is_the_sum_of_its_warehouses(
-    answers: dict[tuple[str, str], list[int]],
+def test_a_storage_location_counts_once_and_only_configured_counties_do(
+    answers: dict[tuple[str, str], dict[str, int]],
 ) -> None:
+    """Fault matrix, row 31c."""
     rows = frame(
-        [[code, county, f"Q{n}", pieces, *[None] * 5]
-         for (code, county), found in answers.items() for n, pieces in enumerate(found)],
+        [[code, county, sec, pieces, *[None] * 5]
+         for (code, county), found in answers.items() for sec, pieces in found.items()],
         rules.STOCK_COLUMNS,
     )  # fmt: skip
     asked = frame([[code, county, True] for code, county in answers],
                   ["product_code", "county_code", "is_whole"])  # fmt: skip
-    totals = rules.stock_totals(asked, rows)
-    expected = {code: 0 for code, _ in answers}
-    for (code, _), found in answers.items():
-        expected[code] += sum(found)
+    totals = rules.stock_totals(asked, rows, ["110101", "310101"])
+    largest: dict[str, dict[str, int]] = {}
+    for (code, county), found in answers.items():
+        if county != "440106":
+            of_code = largest.setdefault(code, {})
+            for sec, pieces in found.items():
+                of_code[sec] = max(pieces, of_code.get(sec, 0))
+    expected = {code: sum(found.values()) for code, found in largest.items()}
     assert dict(zip(totals["product_code"], totals["stock"], strict=True)) == expected
+
+
+def test_what_of_a_quote_was_not_understood_or_is_zero_is_told_without_its_value() -> None:
+    """Fault matrix, row 31b."""
+    quotes = frame(
+        [
+            quoted("A", supply_price=Decimal(0), market_price=Decimal("0.00")),
+            quoted("B", supply_price=Decimal(1), remarks=("rebateRate is odd",)),
+            quoted("C", supply_price=Decimal(1), invoice_price=Decimal(1)),
+            quoted("D"),
+        ],
+        QUOTE_COLUMNS,
+    )
+    found = rules.quote_flaws(quotes)
+    assert [(row.product_code, str(row.reason).split(" ")[0]) for row in found.itertuples()] == [
+        ("A", "supplyPrice"),
+        ("A", "marketPrice"),
+        ("B", "rebateRate"),
+    ]
+
+
+PRICED = {"supply_price": Decimal(1), "invoice_price": Decimal(1)}
+
+
+@pytest.mark.parametrize(
+    ("amounts", "lacks"),
+    [
+        (PRICED, False),
+        ({"supply_price": Decimal(1)}, True),
+        ({"supply_price": Decimal(0)}, True),
+        (PRICED | {"market_price": Decimal(0)}, True),
+        ({}, False),
+    ],
+)
+def test_a_quote_lacks_an_amount_where_one_is_zero_or_the_invoice_price_is_missing(
+    amounts: dict[str, Decimal], lacks: bool
+) -> None:
+    """Fault matrix, row 31b."""
+    assert rules.lacks_amounts(frame([quoted("A", **amounts)], QUOTE_COLUMNS)) is lacks
+
+
+def test_an_invoice_price_that_is_missing_beside_a_supply_price_does_not_add_up() -> None:
+    """Fault matrix, row 31b."""
+    columns = ["product_code", *PRICE_COLUMNS]
+    rows: list[list[Any]] = [
+        ["A", Decimal(100), None, None, Decimal("0.05"), Decimal(1), "0"],
+        ["B", Decimal(100), Decimal(94), None, Decimal("0.05"), Decimal(1), "0"],
+        ["C", None, None, None, None, None, None],
+    ]
+    found = rules.invoice_mismatches(frame(rows, columns))
+    assert list(found["product_code"]) == ["A"]
+    assert list(found["expected"]) == [Decimal("94.00")]
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "readable", "too_many"),
+    [(0, 10, False), (2, 1, False), (3, 57, False), (3, 56, True), (5, 0, True)],
+)
+def test_more_than_five_percent_that_cannot_be_read_are_too_many(
+    unreadable: int, readable: int, too_many: bool
+) -> None:
+    """Fault matrix, row 31a: two never are."""
+    assert rules.too_many_unreadable(unreadable, readable) is too_many
 
 
 DAYS = st.dictionaries(CODES, st.tuples(AMOUNTS, st.none() | st.integers(0, 5)))
@@ -430,3 +502,37 @@ def test_a_day_that_was_not_listed_whole_makes_nothing_come_or_go(
 ) -> None:
     found = rules.find_changes(day(before), day(now), set(), is_complete=False)
     assert not set(found["kind"]) & {"appeared", "vanished", "back"}
+
+
+def kinds(
+    before: str, now: str, *, known: str = "", unread_before: Unread, unread_now: Unread
+) -> dict[str, str]:
+    """The kind of change of each product, of days that are strings of codes."""
+
+    def of(codes: str) -> pd.DataFrame:
+        return day(dict.fromkeys(codes, (None, None)))
+
+    found = rules.find_changes(
+        of(before),
+        of(now),
+        set(known),
+        is_complete=True,
+        unread_before=unread_before,
+        unread_now=unread_now,
+    )
+    return dict(zip(found["product_code"], found["kind"], strict=True))
+
+
+def test_a_record_that_cannot_be_read_is_neither_gone_nor_back() -> None:
+    """Fault matrix, row 31a."""
+    unread, nameless, read = Unread(frozenset("B")), Unread(nameless=1), Unread()
+    assert kinds("ABC", "A", unread_before=read, unread_now=unread) == {"C": "vanished"}
+    assert kinds("ABC", "A", unread_before=read, unread_now=nameless) == {}
+    assert kinds("A", "AB", known="B", unread_before=unread, unread_now=read) == {}
+    assert kinds("A", "AB", known="B", unread_before=nameless, unread_now=read) == {}
+    # Its first readable day is the one on which it appears.
+    assert kinds("A", "AB", unread_before=unread, unread_now=read) == {"B": "appeared"}
+    # Known from before and unread in between, it vanishes when it is really gone.
+    assert kinds("A", "A", known="B", unread_before=unread, unread_now=read) == {"B": "vanished"}
+    assert kinds("A", "A", unread_before=unread, unread_now=read) == {}
+    assert kinds("A", "A", known="B", unread_before=unread, unread_now=unread) == {}

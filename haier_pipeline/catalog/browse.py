@@ -30,6 +30,7 @@ class StockRow:
     expected_delivery_at: datetime | None
     delivery_hours: Decimal | None
     is_transfer: bool | None
+    is_counted: bool
     synced_at: datetime
 
 

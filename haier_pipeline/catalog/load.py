@@ -1,12 +1,19 @@
-"""The load: from computed frames to the catalog tables, in one transaction.
+"""The load: from priced products and stock to the catalog tables, in one transaction.
 
-``brand``, ``product`` and ``product_stock`` change together or not at all. What the frames hold is
+``brand``, ``product`` and ``product_stock`` change together or not at all. What is loaded is
 computed elsewhere; here are only the rules of what may overwrite what:
 
 * the row of an older sync date never overwrites that of a newer one,
-* ``price`` starts as the market price, else the supply price, and is the shop's from then on,
-* price columns change only where the platform gave a price, stock only where it answered,
-* a product that left a complete listing is switched off, never deleted.
+* ``price`` starts as the market price, where there is none as the supply price, and waits where
+  the market price is zero; once it is there it is the shop's,
+* the six price columns change together, where a quote has a positive supply price,
+* stock changes only where the platform answered; of the rows of a storage location one counts in a
+  product's stock, and only in configured counties,
+* a product that left a complete listing is switched off, never deleted; one whose record stands in
+  it and could not be read stays as it is.
+
+Every statement is linear in its rows whatever the planner knows of the tables: on a fresh database,
+or where nobody gathers statistics, it guesses one row and would join thousands row by row.
 """
 
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -37,6 +44,7 @@ PRODUCT_COLUMNS: dict[str, str] = {
     "market_price": "numeric",
     "stock_rebate": "numeric",
     "rebate_money": "numeric",
+    "rebate_policy": "text",
 }
 CHANGE_COLUMNS: dict[str, str] = {
     "product_code": "text",
@@ -64,23 +72,22 @@ STOCK_COLUMNS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class CatalogFrames:
-    """What a load writes.
+    """What a load writes beside the partition's priced products, which never leave the database.
 
-    ``products`` has the columns of ``PRODUCT_COLUMNS``, one row for each product code. ``answers``
-    says which product was answered in which county (``ANSWER_COLUMNS``); where ``is_whole`` is
-    false, a warehouse of the answer could not be read and none is taken away. ``stock`` holds the
-    warehouses of these answers (``STOCK_COLUMNS``).
+    ``answers`` says which product was answered in which county (``ANSWER_COLUMNS``); where
+    ``is_whole`` is false, a warehouse of the answer could not be read and none is taken away.
+    ``stock`` holds the warehouses of these answers (``STOCK_COLUMNS``).
 
     ``is_complete``: the products are everything the dealer may buy, so what is missing has
-    vanished. ``counties``: those of the dealer's configuration, to drop the stock of others; empty
-    to drop nothing.
+    vanished. ``counties`` are those of the dealer's configuration, whose stock counts; rows of
+    other counties are removed, but for those that this run ``asked`` for, which count nowhere.
     """
 
-    products: pd.DataFrame
     answers: pd.DataFrame
     stock: pd.DataFrame
     is_complete: bool
-    counties: Collection[str] = ()
+    counties: Collection[str]
+    asked: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,9 @@ def load(
     frames: CatalogFrames,
     conclude: Callable[[Connection, LoadReport], None],
 ) -> LoadReport:
-    """Write the frames; ``conclude`` runs last in the same transaction and may refuse by raising.
+    """Write the stored priced products and the frames.
+
+    ``conclude`` runs last in the same transaction and may refuse by raising.
 
     Loads of one dealer wait for each other. Loading the same frames twice changes only the times
     of sync.
@@ -130,13 +139,21 @@ def load(
 
 
 def _load(connection: Connection, partition: Partition, frames: CatalogFrames) -> LoadReport:
-    bound = {"dealer": partition.dealer, "sync_date": partition.sync_date}
+    bound = {
+        "dealer": partition.dealer,
+        "sync_date": partition.sync_date,
+        "counties": list(frames.counties),
+    }
 
     def run(statement: str, **values: Any) -> Any:
         return connection.execute(text(statement), bound | values)
 
     began = run("SELECT extract(epoch FROM clock_timestamp())").scalar_one()
-    _stage(connection, "stage_product", PRODUCT_COLUMNS, frames.products)
+    # Every join below has an equality to hash by; a nested loop is only ever a wrong guess.
+    run("SET LOCAL enable_nestloop = off")
+    _create(connection, "stage_product", PRODUCT_COLUMNS)
+    run(_STAGE_PRODUCTS)
+    run("ANALYZE stage_product")
     _stage(connection, "stage_answer", ANSWER_COLUMNS, frames.answers)
     _stage(connection, "stage_stock", STOCK_COLUMNS, frames.stock)
     run("CREATE TEMPORARY TABLE stage_recount (product_code text) ON COMMIT DROP")
@@ -150,9 +167,10 @@ def _load(connection: Connection, partition: Partition, frames: CatalogFrames) -
 
     brands_new = run(_UPSERT_BRANDS).rowcount
     removed = run(_REMOVE_STOCK).rowcount
-    if frames.counties:
-        removed += run(_REMOVE_COUNTIES, counties=list(frames.counties)).rowcount
+    kept = [*frames.counties, *frames.asked]
+    removed += run(_REMOVE_COUNTIES, kept=kept).scalar_one()
     stock = run(_UPSERT_STOCK).one()
+    run(_MARK_COUNTED)
     products = run(_UPSERT_PRODUCTS).one()
     run(_RECOUNT)
     vanished = run(_SWITCH_OFF_VANISHED, reason=VANISHED).rowcount if frames.is_complete else 0
@@ -179,9 +197,13 @@ def _load(connection: Connection, partition: Partition, frames: CatalogFrames) -
     )
 
 
-def _stage(connection: Connection, name: str, columns: dict[str, str], frame: pd.DataFrame) -> None:
+def _create(connection: Connection, name: str, columns: dict[str, str]) -> None:
     defined = ", ".join(f"{column} {kind}" for column, kind in columns.items())
     connection.execute(text(f"CREATE TEMPORARY TABLE {name} ({defined}) ON COMMIT DROP"))
+
+
+def _stage(connection: Connection, name: str, columns: dict[str, str], frame: pd.DataFrame) -> None:
+    _create(connection, name, columns)
     _copy(connection, name, list(columns), _rows(frame, columns))
     connection.execute(text(f"ANALYZE {name}"))
 
@@ -251,8 +273,11 @@ def store_changes(engine: Engine, partition: Partition, changes: pd.DataFrame) -
     transaction(engine, work)
 
 
-def read_priced(engine: Engine, partition: Partition) -> pd.DataFrame:
-    """The partition's priced products, columns of ``PRODUCT_COLUMNS`` and ``no_price_reason``."""
+def read_priced(engine: Engine, partition: Partition, limit: int | None = None) -> pd.DataFrame:
+    """The partition's priced products by code, all or the first ones.
+
+    Columns are those of ``PRODUCT_COLUMNS`` and ``no_price_reason``.
+    """
     table = priced_product
     columns = [*PRODUCT_COLUMNS, "no_price_reason"]
     statement = (
@@ -260,11 +285,33 @@ def read_priced(engine: Engine, partition: Partition) -> pd.DataFrame:
         .with_only_columns(*(table.c[name] for name in columns))
         .where(table.c.dealer == partition.dealer, table.c.sync_date == partition.sync_date)
         .order_by(table.c.product_code)
+        .limit(limit)
     )
     with translated(engine), engine.connect() as connection:
         rows = connection.execute(statement).all()
     return pd.DataFrame([tuple(row) for row in rows], columns=columns, dtype=object)
 
+
+_PRICES = (
+    "supply_price",
+    "invoice_price",
+    "market_price",
+    "stock_rebate",
+    "rebate_money",
+    "rebate_policy",
+)
+
+# A quote that does not count changes nothing. `rules` says so too; a day that was priced by an
+# earlier version may hold one.
+_STAGED = {
+    name: f"CASE WHEN supply_price > 0 THEN {name} END" if name in _PRICES else name
+    for name in PRODUCT_COLUMNS
+}
+_STAGE_PRODUCTS = f"""
+INSERT INTO stage_product ({", ".join(_STAGED)})
+SELECT {", ".join(_STAGED.values())}
+FROM priced_product WHERE dealer = :dealer AND sync_date = :sync_date
+"""
 
 _DROP_NEWER = """
 DELETE FROM stage_product s USING product p
@@ -280,6 +327,11 @@ WHERE NOT EXISTS (
         SELECT FROM raw_partition r
         WHERE r.dealer = :dealer AND r.asset_key = 'product_listings' AND r.is_complete
           AND r.loaded_at IS NOT NULL AND r.sync_date > :sync_date)
+  -- It had them where it had a record of theirs that could not be read.
+  AND NOT EXISTS (
+        SELECT FROM raw_product_listing l
+        WHERE l.dealer = :dealer AND l.sync_date > :sync_date
+          AND l.product_code = s.product_code)
 """
 
 _UPSERT_BRANDS = """
@@ -298,31 +350,64 @@ WHERE t.dealer = :dealer AND t.product_code = a.product_code AND t.county_code =
             = (t.product_code, t.county_code, t.sec_code))
 """
 
+# Where a row that counted goes, the product is counted anew, asked for or not.
 _REMOVE_COUNTIES = """
 WITH removed AS (
     DELETE FROM product_stock
-    WHERE dealer = :dealer AND sync_date <= :sync_date AND NOT county_code = ANY(:counties)
-    RETURNING product_code
+    WHERE dealer = :dealer AND sync_date <= :sync_date AND NOT county_code = ANY(:kept)
+    RETURNING product_code, is_counted
+), recounted AS (
+    INSERT INTO stage_recount SELECT product_code FROM removed WHERE is_counted
 )
-INSERT INTO stage_recount SELECT product_code FROM removed
+SELECT count(*) FROM removed
 """
 
-_UPSERT_STOCK = """
+# A storage location is one place whatever counties it serves: the row with the most counts, that of
+# the smaller county code where there are several.
+_IS_COUNTED = """
+county_code = ANY(:counties) AND row_number() OVER (
+    PARTITION BY product_code, sec_code
+    ORDER BY county_code = ANY(:counties) DESC, stock DESC, county_code COLLATE "C") = 1
+"""
+
+_UPSERT_STOCK = f"""
 WITH written AS (
     INSERT INTO product_stock AS t (
         dealer, product_code, county_code, sec_code, stock, warehouse_grade, cut_time,
-        expected_delivery_at, delivery_hours, is_transfer, sync_date, synced_at)
+        expected_delivery_at, delivery_hours, is_transfer, is_counted, sync_date, synced_at)
     SELECT :dealer, product_code, county_code, sec_code, stock, warehouse_grade, cut_time,
-        expected_delivery_at, delivery_hours, is_transfer, :sync_date, now()
+        expected_delivery_at, delivery_hours, is_transfer, {_IS_COUNTED}, :sync_date, now()
     FROM stage_stock ORDER BY product_code, county_code, sec_code
     ON CONFLICT (dealer, product_code, county_code, sec_code) DO UPDATE SET
         stock = excluded.stock, warehouse_grade = excluded.warehouse_grade,
         cut_time = excluded.cut_time, expected_delivery_at = excluded.expected_delivery_at,
         delivery_hours = excluded.delivery_hours, is_transfer = excluded.is_transfer,
-        sync_date = excluded.sync_date, synced_at = excluded.synced_at
+        is_counted = excluded.is_counted, sync_date = excluded.sync_date,
+        synced_at = excluded.synced_at
     RETURNING (xmax = 0) AS is_new
 )
 SELECT count(*) AS written, count(*) FILTER (WHERE is_new) AS new FROM written
+"""
+
+# All of the dealer's rows, since a county that enters or leaves the configuration concerns products
+# that nobody asked about; written is only what differs. Rows of newer days are theirs.
+_MARK_COUNTED = f"""
+WITH marked AS (
+    UPDATE product_stock t SET is_counted = NOT t.is_counted
+    FROM (
+        SELECT product_code, county_code, sec_code, {_IS_COUNTED} AS is_counted
+        FROM product_stock k
+        WHERE dealer = :dealer AND NOT EXISTS (
+            SELECT FROM product p
+            WHERE p.dealer = :dealer AND p.product_code = k.product_code
+              AND p.sync_date > :sync_date)
+    ) m
+    WHERE t.dealer = :dealer AND t.product_code = m.product_code
+      AND t.county_code = m.county_code AND t.sec_code = m.sec_code
+      AND t.is_counted <> m.is_counted
+    RETURNING t.product_code
+)
+INSERT INTO stage_recount SELECT product_code FROM marked
 """
 
 _FOLLOWING = (
@@ -335,11 +420,14 @@ _FOLLOWING = (
     "is_sales",
     "no_sales_reason",
 )
-_PRICES = ("supply_price", "invoice_price", "market_price", "stock_rebate", "rebate_money")
 # What a row becomes, column by column; `updated_at` moves only when one of these differs.
 _NEW_VALUES = (
     {name: f"excluded.{name}" for name in _FOLLOWING}
-    | {name: f"coalesce(excluded.{name}, p.{name})" for name in _PRICES}
+    | {
+        # One quote or the other, never a mixture.
+        name: f"CASE WHEN excluded.supply_price IS NULL THEN p.{name} ELSE excluded.{name} END"
+        for name in _PRICES
+    }
     | {
         "price": "coalesce(p.price, excluded.price)",
         "stock": "coalesce(excluded.stock, p.stock)",
@@ -351,30 +439,38 @@ _NEW_VALUES = (
 )
 
 
-def _totals(staged: str) -> str:
-    """The stock of the products in a stage table: the sum, and the fullest warehouse."""
+# The products whose stock is to be computed: an answer about another county says nothing of it.
+_ANSWERED = "SELECT product_code FROM stage_answer WHERE county_code = ANY(:counties)"
+
+
+def _totals(products: str) -> str:
+    """The stock of the products of a query: the sum of what counts, and the fullest warehouse."""
     return f"""
     SELECT c.product_code, coalesce(sum(t.stock), 0) AS stock,
         (array_agg(t.sec_code ORDER BY t.stock DESC, t.sec_code)
             FILTER (WHERE t.stock > 0))[1] AS warehouse_code,
         (array_agg(t.warehouse_grade ORDER BY t.stock DESC, t.sec_code)
             FILTER (WHERE t.stock > 0))[1] AS warehouse_grade
-    FROM (SELECT DISTINCT product_code FROM {staged}) c
-    LEFT JOIN product_stock t ON t.dealer = :dealer AND t.product_code = c.product_code
+    FROM (SELECT DISTINCT product_code FROM ({products}) asked) c
+    LEFT JOIN product_stock t
+        ON t.dealer = :dealer AND t.product_code = c.product_code AND t.is_counted
     GROUP BY c.product_code
     """
 
 
 _UPSERT_PRODUCTS = f"""
-WITH totals AS ({_totals("stage_answer")}), written AS (
+WITH totals AS ({_totals(_ANSWERED)}), written AS (
     INSERT INTO product AS p (
         dealer, product_code, name, product_model, product_group, brand_id, price,
         supply_price, invoice_price, market_price, stock_rebate, rebate_money,
-        product_image_url, product_page_urls, is_sales, no_sales_reason,
+        rebate_policy, product_image_url, product_page_urls, is_sales, no_sales_reason,
         stock, warehouse_code, warehouse_grade, source, sync_date, last_sync_at)
     SELECT :dealer, s.product_code, coalesce(s.product_model, s.product_code), s.product_model,
-        s.product_group, b.id, coalesce(s.market_price, s.supply_price),
+        s.product_group, b.id,
+        CASE WHEN s.market_price IS NULL THEN s.supply_price
+             WHEN s.market_price > 0 THEN s.market_price END,
         s.supply_price, s.invoice_price, s.market_price, s.stock_rebate, s.rebate_money,
+        s.rebate_policy,
         s.product_image_url, coalesce(s.product_page_urls, '[]'), s.is_sales, s.no_sales_reason,
         w.stock, w.warehouse_code, w.warehouse_grade, 'haier', :sync_date, now()
     FROM stage_product s
@@ -401,7 +497,7 @@ _RECOUNT = f"""
 UPDATE product p
 SET stock = w.stock, warehouse_code = w.warehouse_code, warehouse_grade = w.warehouse_grade,
     updated_at = now()
-FROM ({_totals("stage_recount")}) w
+FROM ({_totals("SELECT product_code FROM stage_recount")}) w
 WHERE p.dealer = :dealer AND p.product_code = w.product_code
   AND (p.stock, p.warehouse_code, p.warehouse_grade)
     IS DISTINCT FROM (w.stock, w.warehouse_code, w.warehouse_grade)
@@ -414,9 +510,14 @@ SET is_sales = '0', no_sales_reason = :reason, sync_date = :sync_date,
 WHERE p.dealer = :dealer AND p.source = 'haier' AND p.sync_date <= :sync_date
   AND (p.is_sales <> '0' OR p.no_sales_reason IS DISTINCT FROM :reason)
   AND NOT EXISTS (SELECT FROM stage_product s WHERE s.product_code = p.product_code)
+  -- Neither present nor gone: its record stands in the listing and could not be read.
+  AND NOT EXISTS (
+        SELECT FROM raw_product_listing l
+        WHERE l.dealer = :dealer AND l.sync_date = :sync_date
+          AND l.product_code = p.product_code)
 """
 
-_COUNT = """
+_COUNT = f"""
 SELECT
     (SELECT count(DISTINCT brand) FROM stage_product) AS brands,
     (SELECT count(*) FROM stage_product s JOIN product p
@@ -428,9 +529,9 @@ SELECT
         AND t.stock = k.stock) AS stock,
     (SELECT array_agg(product_code ORDER BY product_code) FROM (
         SELECT p.product_code FROM product p
-        JOIN (SELECT product_code FROM stage_answer UNION SELECT product_code FROM stage_recount) c
-            USING (product_code)
-        LEFT JOIN product_stock t ON t.dealer = p.dealer AND t.product_code = p.product_code
+        JOIN ({_ANSWERED} UNION SELECT product_code FROM stage_recount) c USING (product_code)
+        LEFT JOIN product_stock t
+            ON t.dealer = :dealer AND t.product_code = p.product_code AND t.is_counted
         WHERE p.dealer = :dealer
         GROUP BY p.product_code, p.stock
         HAVING p.stock IS DISTINCT FROM coalesce(sum(t.stock), 0)

@@ -47,6 +47,7 @@ _FIELDS = (
     | {
         name: f"p.{name}"
         for name in (
+            "rebate_policy",
             "product_image_url",
             "product_page_urls",
             "is_sales",

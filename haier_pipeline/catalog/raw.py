@@ -10,11 +10,23 @@ from datetime import date, datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, select, text, update
+from sqlalchemy import (
+    ARRAY,
+    Connection,
+    Engine,
+    String,
+    any_,
+    cast,
+    delete,
+    func,
+    select,
+    text,
+    update,
+)
 from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog.database import dump_json, transaction, translated
-from haier_pipeline.catalog.tables import RAW_TABLES, raw_partition, rejected_record
+from haier_pipeline.catalog.tables import RAW_TABLES, raw_partition
 
 CHUNK_ROWS = 2_000
 
@@ -40,6 +52,7 @@ class Stored:
     started_at: datetime
     completed_at: datetime | None
     record_count: int
+    nameless_count: int
     is_complete: bool
 
 
@@ -70,17 +83,29 @@ def find(engine: Engine, partition: Partition, asset: str) -> Stored | None:
     return None if row is None else Stored(**row)
 
 
-def last_listing_count(engine: Engine, dealer: str) -> int | None:
-    """How long the dealer's last complete listing was, of any day; ``None`` before the first."""
-    table = raw_partition.c
-    statement = (
-        select(table.record_count)
-        .where(table.dealer == dealer, table.asset_key == "product_listings", table.is_complete)
-        .order_by(table.sync_date.desc())
-        .limit(1)
-    )
+def longest_listing(engine: Engine, partition: Partition, days: int) -> int | None:
+    """How long the dealer's longest complete listing of the last ``days`` was, and of today.
+
+    Where there was none in these days, the newest one before. What an operator accepted as shrunken
+    is the measure from then on. ``None`` before the first complete listing.
+    """
+    statement = text("""
+        WITH good AS (
+            SELECT sync_date, shrink_accepted, greatest(longest_count, record_count) AS longest
+            FROM raw_partition
+            WHERE dealer = :dealer AND asset_key = 'product_listings' AND is_complete
+              AND sync_date <= :sync_date)
+        SELECT max(longest) FROM good
+        WHERE sync_date >= least(
+                CAST(:sync_date AS date) - CAST(:days AS integer),
+                (SELECT max(sync_date) FROM good))
+          AND sync_date >= coalesce(
+                (SELECT max(sync_date) FROM good WHERE shrink_accepted), '-infinity')
+    """)
+    bound = {"dealer": partition.dealer, "sync_date": partition.sync_date, "days": days}
     with translated(engine), engine.connect() as connection:
-        return connection.scalar(statement)
+        longest: int | None = connection.scalar(statement, bound)
+        return longest
 
 
 def previous(engine: Engine, partition: Partition) -> Partition | None:
@@ -105,7 +130,8 @@ def listed_before(engine: Engine, partition: Partition, codes: Collection[str]) 
         .where(
             table.dealer == partition.dealer,
             table.sync_date < partition.sync_date,
-            table.product_code.in_(codes),
+            # One array, however many: a statement takes only 65,535 parameters.
+            table.product_code == any_(cast(list(codes), ARRAY(String))),
         )
         .distinct()
     )
@@ -197,26 +223,52 @@ def save_listing(
     *,
     run_id: str,
     complete: bool,
+    unread: Sequence[RawRecord] = (),
+    nameless: int = 0,
+    accepted: bool = False,
 ) -> None:
-    """Store a listing; a complete one replaces the partition's, a chosen one adds to it."""
+    """Store a listing; a complete one replaces the partition's, a chosen one adds to it.
+
+    ``unread`` are those of the rejected records whose code is readable: they are kept beside the
+    others, so that whoever derives the day knows that these products are not gone. ``nameless``:
+    how many have no readable code. ``accepted``: an operator let a shrunken listing pass.
+    """
     asset = "product_listings"
     table = RAW_TABLES[asset]
+    of_asset = _is(raw_partition, partition) & (raw_partition.c.asset_key == asset)
 
     def work(connection: Connection) -> None:
         if complete:
             connection.execute(delete(table).where(_is(table, partition)))
-        _upsert(connection, partition, asset, root_run_id, records)
+        _upsert(connection, partition, asset, root_run_id, [*records, *unread])
         _reject(connection, partition, asset, rejected, run_id=run_id)
         values: dict[str, Any] = {"completed_at": func.clock_timestamp()}
         if complete:
-            values |= {"record_count": len(records), "is_complete": True}
-        connection.execute(
-            update(raw_partition)
-            .where(_is(raw_partition, partition), raw_partition.c.asset_key == asset)
-            .values(**values)
-        )
+            count = len(records)
+            longest = func.greatest(raw_partition.c.longest_count, count)
+            values |= {
+                "record_count": count,
+                "longest_count": count if accepted else longest,
+                "nameless_count": nameless,
+                "is_complete": True,
+            }
+        if accepted:
+            values["shrink_accepted"] = True
+        connection.execute(update(raw_partition).where(of_asset).values(**values))
 
     transaction(engine, work)
+
+
+def counties_asked(engine: Engine, partition: Partition, root_run_id: str) -> set[str]:
+    """The counties that a fetch of stock under this root run was answered for."""
+    table = RAW_TABLES["stock_levels"]
+    statement = (
+        select(table.c.county_code)
+        .where(_is(table, partition), table.c.root_run_id == root_run_id)
+        .distinct()
+    )
+    with translated(engine), engine.connect() as connection:
+        return set(connection.scalars(statement))
 
 
 def read(
@@ -285,19 +337,18 @@ def _reject(
     *,
     run_id: str,
 ) -> None:
-    if not rejected:
-        return
-    connection.execute(
-        insert(rejected_record),
-        [
-            {
-                "dealer": partition.dealer,
-                "sync_date": partition.sync_date,
-                "asset_key": asset,
-                "run_id": run_id,
-                "reason": record.reason,
-                "payload": record.payload,
-            }
-            for record in rejected
-        ],
+    statement = text(
+        "INSERT INTO rejected_record (dealer, sync_date, asset_key, run_id, reason, payload)"
+        " SELECT :dealer, :sync_date, :asset, :run_id, r.reason, r.payload"
+        " FROM jsonb_to_recordset(CAST(:records AS jsonb)) AS r(reason text, payload jsonb)"
     )
+    remaining = iter(rejected)
+    while chunk := list(islice(remaining, CHUNK_ROWS)):
+        values = {
+            "dealer": partition.dealer,
+            "sync_date": partition.sync_date,
+            "asset": asset,
+            "run_id": run_id,
+            "records": dump_json([{"reason": r.reason, "payload": r.payload} for r in chunk]),
+        }
+        connection.execute(statement, values)

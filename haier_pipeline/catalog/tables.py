@@ -188,6 +188,7 @@ product = Table(
     _time("created_at"),
     _time("updated_at"),
     _time("last_sync_at"),
+    Column("rebate_policy", Text),
     UniqueConstraint("dealer", "product_code"),
     _one_of("is_sales", ("0", "1")),
     CheckConstraint("stock >= 0", name="stock"),
@@ -214,6 +215,8 @@ product_stock = Table(
     Column("is_transfer", Boolean),
     Column("sync_date", Date, nullable=False),
     _time("synced_at"),
+    # Whether it is part of product.stock; true where an older program wrote the row.
+    Column("is_counted", Boolean, nullable=False, server_default=text("true")),
     CheckConstraint("stock >= 0", name="stock"),
     CheckConstraint("delivery_hours >= 0 AND delivery_hours < 1e6", name="delivery_hours"),
     postgresql_with={"fillfactor": 50},
@@ -345,11 +348,17 @@ raw_partition = Table(
     Column("root_run_id", String(64), nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False, server_default=NOW),
     _time("completed_at", required=False),
-    # Rows of the last complete answer; what the shrink check measures the next one against.
+    # Readable records of the last complete answer.
     Column("record_count", Integer, nullable=False, server_default="0"),
     # The partition holds everything the dealer may buy, not only products somebody chose.
     Column("is_complete", Boolean, nullable=False, server_default=text("false")),
     _time("loaded_at", required=False),
+    # Those of the day's longest complete answer: what the shrink check measures the next against.
+    Column("longest_count", Integer, nullable=False, server_default="0"),
+    # An operator said that a shrunken listing is right: what was longer before no longer counts.
+    Column("shrink_accepted", Boolean, nullable=False, server_default=text("false")),
+    # Records of the last complete answer without a readable code: any product may be one of them.
+    Column("nameless_count", Integer, nullable=False, server_default="0"),
 )
 
 priced_product = Table(
@@ -367,6 +376,7 @@ priced_product = Table(
     Column("no_sales_reason", Text),
     *_amounts(*PRICE_COLUMNS),
     Column("no_price_reason", Text),
+    Column("rebate_policy", Text),
     _one_of("is_sales", ("0", "1")),
 )
 

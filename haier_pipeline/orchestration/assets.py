@@ -33,7 +33,7 @@ class ListingConfig(dg.Config):
     accept_shrink: bool = Field(
         default=False,
         description="Let this one run pass although the listing is less than half as long as the "
-        "last good one.",
+        "longest good one of the last days, or of which too much cannot be read.",
     )
 
 
@@ -141,8 +141,16 @@ def check(asset: str, name: str, description: str, *, blocking: bool = False) ->
         check(
             "product_listings",
             checks.NOT_SHRUNK,
-            "The listing is at least half as long as the dealer's last good one. Where it is "
-            "right that it is not, run once with accept_shrink.",
+            "The listing is at least half as long as the dealer's longest good one of the last "
+            "days; records that cannot be read count as missing. Where it is right that it is "
+            "not, run once with accept_shrink.",
+            blocking=True,
+        ),
+        check(
+            "product_listings",
+            checks.RECORDS_READABLE,
+            "At most 5 % of the records cannot be read. Where that is all right, run once with "
+            "accept_shrink.",
             blocking=True,
         ),
         check(
@@ -220,8 +228,13 @@ def stock_levels(
     check_specs=[
         check(
             "priced_products",
+            checks.QUOTES_UNDERSTOOD,
+            "Every rebate is of a known kind, every discount a fraction below 1, no price is zero.",
+        ),
+        check(
+            "priced_products",
             checks.INVOICE_ADDS_UP,
-            "Invoice price = supply price × (1 − discount) − rebate, to the cent.",
+            "Invoice price = supply price × (1 − discount) − rebate, to the cent; none is missing.",
         ),
         check(
             "priced_products",
@@ -277,7 +290,8 @@ def _catalog_table(name: str, description: str) -> dg.AssetSpec:
         check(
             "product_stock",
             checks.STOCK_ADDS_UP,
-            "A product's stock is the sum of its warehouses, else the load is taken back.",
+            "A product's stock is the sum of its warehouses that count, else the load is "
+            "taken back.",
             blocking=True,
         ),
     ],

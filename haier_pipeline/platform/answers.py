@@ -6,6 +6,7 @@ what a value means for the catalog. The field names on the wire are the vendor's
 included. The rules are those of the fault matrix, rows 15 to 28.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -25,8 +26,6 @@ M = TypeVar("M", bound="_WireModel")
 #: numeric holds.
 AMOUNT_BOUND: Final = Decimal(10) ** 10
 AMOUNT_DECIMALS: Final = 16_000
-#: A discount may be a third, or a sum of binary fractions; that is no reason to lose a price.
-FRACTION_DECIMALS: Final = 20
 #: No warehouse holds a thousand million appliances; and so a sum of quantities stays a bigint.
 QUANTITY_BOUND: Final = 10**9
 #: More than a year of delivery time is none.
@@ -90,9 +89,7 @@ class Answer(Generic[T]):
 # --------------------------------------------------------------------------------------- values
 
 _NUMBER = re.compile(r"[+-]?([0-9]+|[0-9]{1,3}(,[0-9]{3})+)(\.[0-9]+)?([eE][+-]?[0-9]{1,6})?")
-_REBATE_KIND = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,31}")
 _FLAGS: Final[Mapping[str, bool]] = {"1": True, "true": True, "0": False, "false": False}
-_NOT_A_NUMBER = re.compile(r"[+-]?(s?nan|inf(inity)?)", re.IGNORECASE)
 
 
 def read_amount(value: object, decimals: int = AMOUNT_DECIMALS) -> Decimal:
@@ -132,17 +129,6 @@ def _is_blank(value: object) -> bool:
 
 def _amount_or_none(value: object) -> Decimal | None:
     return None if _is_blank(value) else _amount(value)
-
-
-def _amount_or_zero(value: object) -> Decimal:
-    return Decimal(0) if _is_blank(value) else _amount(value)
-
-
-def _fraction(value: object) -> Decimal:
-    number = Decimal(0) if _is_blank(value) else read_amount(value, FRACTION_DECIMALS)
-    if not 0 <= number <= 1:
-        raise ValueError("is not a fraction from 0 to 1")
-    return number
 
 
 def _hours_or_none(value: object) -> Decimal | None:
@@ -247,10 +233,7 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 CodeOrNone = Annotated[str | None, BeforeValidator(_code_or_none)]
 Grade = Annotated[str | None, BeforeValidator(_grade)]
 FlagOrTrue = Annotated[bool, BeforeValidator(_flag_or_true)]
-FlagOrNone = Annotated[bool | None, BeforeValidator(_flag_or_none)]
 AmountOrNone = Annotated[Decimal | None, BeforeValidator(_amount_or_none)]
-AmountOrZero = Annotated[Decimal, BeforeValidator(_amount_or_zero)]
-Fraction = Annotated[Decimal, BeforeValidator(_fraction)]
 SignedAmount = Annotated[Decimal, BeforeValidator(read_amount)]
 Quantity = Annotated[int, BeforeValidator(_quantity)]
 HoursOrNone = Annotated[Decimal | None, BeforeValidator(_lenient(_hours_or_none))]
@@ -306,11 +289,13 @@ class ProductListing(_WireModel):
 
 
 class PriceQuote(_WireModel):
-    """Haier's prices of one product in CNY (contract, "Prices").
+    """Haier's prices of one product in CNY (contract, "Prices"); what is left out is None.
 
-    A price that is not in force is None. ``stock_rebate`` is the direct discount, a fraction from
-    0 to 1; ``rebate_kind`` the text that some answers carry in its place (``COM``, ``FHQ``, ``BF``,
-    ``DTDBF``), and then the discount is 0; ``rebate_money`` the rebate per unit.
+    ``stock_rebate`` is the direct discount, a fraction 0 ≤ r < 1, from ``rebateRate``; answers of
+    V1.0.7, which know no such field, hold it under ``stockRebatePolicy``. ``rebate_policy`` is the
+    kind of rebate: a known one as its digit (``0`` normal, ``1`` none, ``2`` firewall, ``5`` fixed
+    price), any other text as it came. ``rebate_money`` is the rebate per unit. ``remarks`` tell
+    which of these fields was not understood; that never costs the quote.
     """
 
     code_field = "productCode"
@@ -319,12 +304,13 @@ class PriceQuote(_WireModel):
     supply_price: AmountOrNone = Field(None, alias="supplyPrice")
     invoice_price: AmountOrNone = Field(None, alias="invoicePrice")
     market_price: AmountOrNone = Field(None, alias="marketPrice")
-    stock_rebate: Fraction = Field(Decimal(0), alias="stockRebatePolicy")
-    # No name of the contract: the text found under stockRebatePolicy is moved here.
-    rebate_kind: Text = Field(None, alias="__rebateKind")
-    rebate_money: AmountOrZero = Field(Decimal(0), alias="rebateMoney")
+    rebate_money: AmountOrNone = Field(None, alias="rebateMoney")
+    # No names of the contract: read below from two fields that depend on each other.
+    stock_rebate: Decimal | None = Field(None, alias="__stockRebate")
+    rebate_policy: str | None = Field(None, alias="__rebatePolicy")
+    remarks: tuple[str, ...] = Field((), alias="__remarks")
     reason: Text = Field(None, alias="reason")
-    is_sales: FlagOrNone = Field(None, alias="isSales")
+    is_sales: LenientFlag = Field(None, alias="isSales")
 
     @property
     def key(self) -> str:
@@ -332,14 +318,55 @@ class PriceQuote(_WireModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _tell_the_kind_from_the_discount(cls, data: Any) -> Any:
-        value = data.get("stockRebatePolicy")
-        if "rebateRate" in data:
-            return {**data, "stockRebatePolicy": data["rebateRate"], "__rebateKind": value}
-        kind = value.strip() if isinstance(value, str) else ""
-        if _REBATE_KIND.fullmatch(kind) and not _NOT_A_NUMBER.fullmatch(kind):
-            return {**data, "stockRebatePolicy": None, "__rebateKind": kind}
-        return {**data, "__rebateKind": None}
+    def _tell_the_discount_from_the_kind(cls, data: Any) -> Any:
+        rate, policy = data.get("rebateRate"), data.get("stockRebatePolicy")
+        remarks: list[str] = []
+        discount = kind = None
+        if not _is_blank(rate):
+            discount = _discount(rate)
+            if discount is None:
+                remarks.append("rebateRate is not a fraction from 0 to below 1")
+        if not _is_blank(policy):
+            # A V1.0.7 answer: the discount stands where the kind does now.
+            fraction = _discount(policy) if _is_blank(rate) else None
+            if fraction:
+                discount = fraction
+            else:
+                kind = _rebate_kind(policy)
+                if kind not in _KNOWN_KINDS:
+                    remarks.append("stockRebatePolicy is no known kind of rebate")
+        own = {"__stockRebate": discount, "__rebatePolicy": kind, "__remarks": tuple(remarks)}
+        return {**data, **own}
+
+
+#: The kinds of rebate by the texts that the vendor prints beside them (contract, "Prices").
+_KINDS_BY_TEXT: Final[Mapping[str, str]] = {"COM": "0", "BF": "1", "FHQ": "2", "DTDBF": "5"}
+_KNOWN_KINDS: Final = frozenset(_KINDS_BY_TEXT.values())
+
+
+def _discount(value: object) -> Decimal | None:
+    try:
+        number = read_amount(value)
+    except ValueError:
+        return None
+    return number if 0 <= number < 1 else None
+
+
+def _rebate_kind(value: object) -> str:
+    """A known kind as its digit, anything else as the text that it came as."""
+    if isinstance(value, str):
+        text = value.strip()
+    elif isinstance(value, int | Decimal) and not isinstance(value, bool):
+        text = str(Decimal(value))
+    else:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    if (kind := _KINDS_BY_TEXT.get(text.upper())) is not None:
+        return kind
+    try:
+        number = read_amount(value)
+    except ValueError:
+        return text
+    return next((kind for kind in _KNOWN_KINDS if number == int(kind)), text)
 
 
 class Warehouse(_WireModel):

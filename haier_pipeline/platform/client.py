@@ -34,7 +34,6 @@ from haier_pipeline.platform.config import (
     DealerConfig,
 )
 from haier_pipeline.platform.envelope import Step, Verdict, classify
-from haier_pipeline.platform.masking import Masker, masker
 from haier_pipeline.platform.pacing import Interruption, Ledger, Pace
 from haier_pipeline.platform.token import (
     Credential,
@@ -561,6 +560,10 @@ class HaierClient:
         if verdict.problem == "the platform says no":
             return f"the platform says {said}"
         return f"{verdict.problem} ({said})"
+
+    def _masker(self) -> Masker:
+        secrets = (*self._secrets, *self._shown_tokens)
+        return masker(secrets, (self.dealer.client_id, self.dealer.customer_code))
 
     def _masked(self, text: str) -> str:
         """The platform's words for people: short, on one line, without secrets (row 8)."""

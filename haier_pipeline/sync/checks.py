@@ -19,10 +19,12 @@ ANSWERED_SHARE = 0.95
 
 NOT_EMPTY = "not_empty"
 NOT_SHRUNK = "not_shrunk"
+RECORDS_READABLE = "records_readable"
 CODES_VALID = "codes_valid"
 QUOTES_ANSWERED = "quotes_answered"
 STOCK_ANSWERED = "stock_answered"
 QUANTITIES_VALID = "quantities_valid"
+QUOTES_UNDERSTOOD = "quotes_understood"
 INVOICE_ADDS_UP = "invoice_price_adds_up"
 PRICES_PLAUSIBLE = "prices_plausible"
 ROWS_MATCH = "rows_match"
@@ -30,44 +32,76 @@ STOCK_ADDS_UP = "stock_adds_up"
 
 
 def listing_checks(
-    count: int, before: int | None, *, accept_shrink: bool, faults: pd.DataFrame
+    count: int,
+    before: int | None,
+    *,
+    days: int,
+    unreadable: int,
+    accept_shrink: bool,
+    faults: pd.DataFrame,
 ) -> list[Check]:
-    """The listing holds products, not far fewer than last time, each with a code of its own."""
+    """The listing holds products, not far fewer than before, readable, each with its own code.
+
+    ``count`` are the readable records, ``before`` those of the longest good listing of the last
+    ``days``. What an operator accepts passes, but for an empty listing.
+    """
     shrank = rules.listing_shrank(before, count)
-    told = f"{count} products, the last good listing had {before or 'none before it'}"
-    if shrank and accept_shrink:
-        told += "; accepted by the operator"
-    elif shrank:
-        told += (
-            "; nothing was kept; if this is right, let one run pass with --accept-shrink,"
-            " in the launchpad accept_shrink"
-        )
+    told = f"{count} products, the longest good listing of the last {days} days had "
+    told += str(before) if before else "none before it"
+    if unreadable:
+        told += f"; {unreadable} records that cannot be read count as missing"
+    unread = rules.too_many_unreadable(unreadable, count)
+    empty = "the listing came back empty; nothing was kept"
+    if unreadable:
+        empty = f"as good as empty: none of {unreadable} records can be read; nothing was kept"
+    told_unread = f"{unreadable} of {unreadable + count} records cannot be read"
     return [
         Check(
             NOT_EMPTY,
             passed=count > 0,
-            description=f"{count} products"
-            if count
-            else "the listing came back empty; nothing was kept",
+            description=f"{count} products" if count else empty,
             blocking=True,
             metadata={"records": count},
         ),
         Check(
             NOT_SHRUNK,
             passed=not shrank or accept_shrink,
-            description=told,
+            description=told + _accepting(accept_shrink, wanted=shrank),
             blocking=True,
-            metadata={"records": count, "last_good": before or 0, "accepted": accept_shrink},
+            metadata={
+                "records": count,
+                "longest_good": before or 0,
+                "days": days,
+                "accepted": accept_shrink,
+            },
+        ),
+        Check(
+            RECORDS_READABLE,
+            passed=not unread or accept_shrink,
+            description=told_unread + _accepting(accept_shrink, wanted=unread),
+            blocking=True,
+            metadata={"records": count, "unreadable": unreadable, "accepted": accept_shrink},
         ),
         codes_valid(faults),
     ]
+
+
+def _accepting(accept_shrink: bool, *, wanted: bool) -> str:
+    if not wanted:
+        return ""
+    if accept_shrink:
+        return "; accepted by the operator"
+    return (
+        "; nothing was kept; if this is right, let one run pass with --accept-shrink,"
+        " in the launchpad accept_shrink"
+    )
 
 
 def listing_not_judged(why: str, faults: pd.DataFrame) -> list[Check]:
     """The checks of a listing that says nothing about the whole: chosen products, a resumed run."""
     passed = [
         Check(name, passed=True, description=f"not judged: {why}", blocking=True)
-        for name in (NOT_EMPTY, NOT_SHRUNK)
+        for name in (NOT_EMPTY, NOT_SHRUNK, RECORDS_READABLE)
     ]
     return [*passed, codes_valid(faults)]
 
@@ -121,6 +155,17 @@ def quantities_valid(faults: pd.DataFrame) -> Check:
     )
 
 
+def quotes_understood(flaws: pd.DataFrame) -> Check:
+    """Every quote could be used as it came; ``flaws`` are what ``rules.quote_flaws`` found."""
+    return _judged(
+        QUOTES_UNDERSTOOD,
+        flaws,
+        right="every rebate is of a known kind, every discount a fraction, no price is zero",
+        wrong="{count} values in quotes are not understood or not maintained",
+        severity="WARN",
+    )
+
+
 def price_checks(priced: pd.DataFrame, before: pd.DataFrame) -> list[Check]:
     """The platform's own arithmetic holds, and no price jumped since the day before."""
     return [
@@ -128,7 +173,8 @@ def price_checks(priced: pd.DataFrame, before: pd.DataFrame) -> list[Check]:
             INVOICE_ADDS_UP,
             rules.invoice_mismatches(priced),
             right="invoice price = supply price × (1 − discount) − rebate, to the cent",
-            wrong="{count} invoice prices differ from supply price × (1 − discount) − rebate",
+            wrong="{count} invoice prices are missing or differ from"
+            " supply price × (1 − discount) − rebate",
             severity="WARN",
         ),
         _judged(
@@ -151,8 +197,8 @@ def load_checks(report: LoadReport) -> dict[str, list[Check]]:
             _judged(
                 STOCK_ADDS_UP,
                 sums,
-                right="every product's stock is the sum of its warehouses",
-                wrong="{count} products differ from the sum of their warehouses",
+                right="every product's stock is the sum of its warehouses that count",
+                wrong="{count} products differ from the sum of their warehouses that count",
                 blocking=True,
             ),
         ],

@@ -3,7 +3,7 @@
 Each is a function of a raw partition, so any day that is stored can be derived again.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import pandas as pd
@@ -15,9 +15,10 @@ from haier_pipeline.catalog.load import CatalogFrames, LoadReport
 from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.errors import NothingStored, SafetyStop
 from haier_pipeline.platform.answers import parse_listing, parse_prices, parse_stock
-from haier_pipeline.sync.checks import load_checks, price_checks
+from haier_pipeline.rules import Unread
+from haier_pipeline.sync.checks import load_checks, price_checks, quotes_understood
 from haier_pipeline.sync.fetch import PREVIEW_ROWS
-from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome, today
+from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome
 
 LOADED_ASSETS = ("brands", "products", "product_stock")
 
@@ -27,8 +28,10 @@ def price_products(run: SyncRun) -> Outcome:
     asset = "priced_products"
 
     def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
-        listing = _listing(run, run.partition)
-        products = rules.price_products(listing, _quotes(run, run.partition))
+        listing, _ = _listing(run, run.partition)
+        quotes = _quotes(run, run.partition)
+        products = rules.price_products(listing, quotes)
+        flaws = rules.quote_flaws(quotes)
         earlier = raw.previous(run.engine, run.partition)
         before = _priced(run, earlier) if earlier else rules.frame([], ["product_code"])
         load.store_priced(run.engine, run.partition, products)
@@ -39,6 +42,12 @@ def price_products(run: SyncRun) -> Outcome:
         message = f"{len(products)} products, {int(priced.sum())} with a price"
         if unpriced:
             message += f", {unpriced} procurable ones without"
+        if len(flaws):
+            first = flaws.iloc[0]
+            message += (
+                f"; {len(flaws)} values in quotes are not understood or not maintained, "
+                f"the first of {first['product_code']}: {first['reason']}"
+            )
         if overlong:
             message += f"; brand left out, longer than {rules.BRAND_LENGTH}: {overlong[:5]}"
         shown = ["product_code", "product_model", "brand", *rules.PRICE_COLUMNS, "no_price_reason"]
@@ -52,9 +61,11 @@ def price_products(run: SyncRun) -> Outcome:
                 "priced": int(priced.sum()),
                 "without_price": unpriced,
                 "overlong_brands": overlong[:20],
+                "flawed_quotes": len(flaws),
             },
-            checks=price_checks(products, before),
+            checks=[*price_checks(products, before), quotes_understood(flaws)],
             preview=products[priced][shown].head(PREVIEW_ROWS),
+            flawed=rules.lacks_amounts(quotes),
         )}  # fmt: skip
 
     run.progress.begin(asset, 1)
@@ -69,20 +80,25 @@ def load_catalog(run: SyncRun) -> Mapping[str, Outcome]:
     ended: dict[str, Outcome] = {}
 
     def work(rows: Rows) -> Mapping[str, Outcome]:
-        products = load.read_priced(run.engine, run.partition)
+        products = load.read_priced(run.engine, run.partition, PREVIEW_ROWS)
         if products.empty:
             raise NothingStored(f"{run.partition.key}: there are no priced products to load")
-        answers, stock = _stock(run, run.partition)
+        counties = run.config.county_codes
+        asked = raw.counties_asked(run.engine, run.partition, run.root_run_id).difference(counties)
+        # Answers of an earlier run for a county that is configured no longer do not come back.
+        answers, stock = _stock(run, run.partition, {*counties, *asked})
+        listing = raw.find(run.engine, run.partition, "product_listings")
         frames = CatalogFrames(
-            products=products,
             answers=answers,
             stock=stock,
-            is_complete=_is_complete(run),
-            counties=_counties(run, answers),
+            # Any product may be the record without a code: nobody is switched off for its sake.
+            is_complete=listing is not None and listing.is_complete and not listing.nameless_count,
+            counties=counties,
+            asked=asked,
         )
 
         def conclude(connection: Connection, report: LoadReport) -> None:
-            ended.update(_loaded(report, frames))
+            ended.update(_loaded(report, products, frames.stock))
             if any(outcome.blocked for outcome in ended.values()):
                 raise SafetyStop("the tables do not hold what was computed")
             for asset, of_asset in ended.items():
@@ -110,18 +126,22 @@ def find_changes(run: SyncRun) -> Outcome:
 
     def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
         earlier = raw.previous(run.engine, run.partition)
-        now = _state(run, run.partition)
+        counties = run.config.county_codes
+        now, unread_now = _state(run, run.partition, counties)
         if earlier is None:
             changes = rules.frame([], rules.CHANGE_COLUMNS)
             message = "nothing to compare with: the dealer's first day"
         else:
-            before = _state(run, earlier)
-            fresh = set(now["product_code"]) - set(before["product_code"])
+            before, unread_before = _state(run, earlier, counties)
+            fresh = set(now["product_code"]) - set(before["product_code"]) | unread_before.codes
+            stored = raw.find(run.engine, run.partition, "product_listings")
             changes = rules.find_changes(
                 before,
                 now,
                 raw.listed_before(run.engine, earlier, fresh),
-                is_complete=_is_complete(run),
+                is_complete=stored is not None and stored.is_complete,
+                unread_before=unread_before,
+                unread_now=unread_now,
             )
             message = f"{len(changes)} changes since {earlier.sync_date:%Y-%m-%d}"
         load.store_changes(run.engine, run.partition, changes)
@@ -142,14 +162,17 @@ def find_changes(run: SyncRun) -> Outcome:
     return run.attempt([asset], work)[asset]
 
 
-def _loaded(report: LoadReport, frames: CatalogFrames) -> dict[str, Outcome]:
-    """The outcomes of a load, of which one failed check takes back the whole."""
+def _loaded(report: LoadReport, products: pd.DataFrame, stock: pd.DataFrame) -> dict[str, Outcome]:
+    """The outcomes of a load, of which one failed check takes back the whole.
+
+    ``products`` and ``stock`` are rows to look at.
+    """
     checks = load_checks(report)
     blocked = not all(check.passed for of_asset in checks.values() for check in of_asset)
     kept = f", {report.products_newer} newer ones kept" if report.products_newer else ""
     stock_shown = ["product_code", "county_code", "sec_code", "stock", "warehouse_grade"]
     product_shown = ["product_code", "product_model", "brand", "supply_price", "market_price"]
-    brands = frames.products[["brand"]].dropna().drop_duplicates()
+    brands = products[["brand"]].dropna().drop_duplicates()
     told: list[tuple[str, int, str, tuple[str, ...], pd.DataFrame]] = [
         (
             "brands",
@@ -166,7 +189,7 @@ def _loaded(report: LoadReport, frames: CatalogFrames) -> dict[str, Outcome]:
                 f"{report.products_changed} changed, {report.vanished} vanished{kept}"
             ),
             ("products_new", "products_changed", "products_newer", "vanished"),
-            frames.products[product_shown],
+            products[product_shown],
         ),
         (
             "product_stock",
@@ -176,7 +199,7 @@ def _loaded(report: LoadReport, frames: CatalogFrames) -> dict[str, Outcome]:
                 f"{report.stock_removed} removed"
             ),
             ("stock_new", "stock_removed"),
-            frames.stock[stock_shown],
+            stock[stock_shown],
         ),
     ]
     return {
@@ -197,16 +220,22 @@ def _loaded(report: LoadReport, frames: CatalogFrames) -> dict[str, Outcome]:
 
 
 def _priced(run: SyncRun, partition: Partition) -> pd.DataFrame:
-    return rules.price_products(_listing(run, partition), _quotes(run, partition))
+    listing, _ = _listing(run, partition)
+    return rules.price_products(listing, _quotes(run, partition))
 
 
-def _state(run: SyncRun, partition: Partition) -> pd.DataFrame:
+def _state(
+    run: SyncRun, partition: Partition, counties: Collection[str]
+) -> tuple[pd.DataFrame, Unread]:
     """A day as its raw answers tell it: ``product_code``, ``supply_price``, ``stock``."""
-    totals = rules.stock_totals(*_stock(run, partition))
-    return rules.with_stock(_priced(run, partition), totals)
+    listing, unread = _listing(run, partition)
+    totals = rules.stock_totals(*_stock(run, partition, counties), counties)
+    priced = rules.price_products(listing, _quotes(run, partition))
+    return rules.with_stock(priced, totals), unread
 
 
-def _listing(run: SyncRun, partition: Partition) -> pd.DataFrame:
+def _listing(run: SyncRun, partition: Partition) -> tuple[pd.DataFrame, Unread]:
+    """The listed products of a day, and what of its listing could not be read."""
     payloads = [record.payload for record in raw.read(run.engine, partition, "product_listings")]
     if not payloads:
         raise NothingStored(
@@ -214,7 +243,12 @@ def _listing(run: SyncRun, partition: Partition) -> pd.DataFrame:
             "and the platform knows only today; there is nothing to derive from"
         )
     answer = parse_listing(payloads)
-    return rules.frame(
+    stored = raw.find(run.engine, partition, "product_listings")
+    unread = Unread(
+        frozenset(rejected.code for rejected in answer.rejected if rejected.code),
+        stored.nameless_count if stored else 0,
+    )
+    products = rules.frame(
         [
             (
                 v.product_code,
@@ -230,6 +264,7 @@ def _listing(run: SyncRun, partition: Partition) -> pd.DataFrame:
         ],
         rules.LISTING_COLUMNS,
     )
+    return products, unread
 
 
 def _quotes(run: SyncRun, partition: Partition) -> pd.DataFrame:
@@ -246,10 +281,15 @@ def _quotes(run: SyncRun, partition: Partition) -> pd.DataFrame:
     )
 
 
-def _stock(run: SyncRun, partition: Partition) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _stock(
+    run: SyncRun, partition: Partition, counties: Collection[str]
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The day's answers about these counties, and the warehouses in them."""
     answers: list[tuple[Any, ...]] = []
     stock: list[tuple[Any, ...]] = []
     for record in raw.read(run.engine, partition, "stock_levels"):
+        if record.county_code not in counties:
+            continue
         answer = parse_stock(record.payload)
         answers.append((record.product_code, record.county_code, not answer.rejected))
         stock += [
@@ -270,18 +310,3 @@ def _stock(run: SyncRun, partition: Partition) -> tuple[pd.DataFrame, pd.DataFra
         rules.frame(answers, list(load.ANSWER_COLUMNS)),
         rules.frame(stock, rules.STOCK_COLUMNS),
     )
-
-
-def _is_complete(run: SyncRun) -> bool:
-    stored = raw.find(run.engine, run.partition, "product_listings")
-    return stored is not None and stored.is_complete
-
-
-def _counties(run: SyncRun, answers: pd.DataFrame) -> list[str]:
-    """The counties whose stock stays: those configured, and those that were asked for today.
-
-    A past day says nothing about the counties of today.
-    """
-    if run.partition.sync_date != today():
-        return []
-    return sorted({*run.config.county_codes, *answers["county_code"]})

@@ -48,8 +48,9 @@ def fetch_listing(
 ) -> Outcome:
     """Fetch what the dealer may buy, or what is said of chosen products.
 
-    An empty listing, or one more than half shorter than the dealer's last good one, is not kept:
-    the outcome is ``failed`` with the check that says so, until ``accept_shrink`` lets it pass.
+    An empty listing, one more than half shorter than the dealer's longest good one of the last
+    days, or one of which too much cannot be read is not kept: the outcome is ``failed`` with the
+    check that says so. ``accept_shrink`` lets the latter two pass.
     """
     asset = "product_listings"
     chosen = [code for batch in batches(product_codes) for code in batch]
@@ -61,20 +62,21 @@ def fetch_listing(
         if stored and stored.completed_at and stored.root_run_id == run.root_run_id:
             kept = list(raw.read(run.engine, run.partition, asset, run.root_run_id))
             if kept:
-                message = f"{len(kept)} products, already fetched by the attempt before"
-                metadata: dict[str, Any] = {"records": len(kept), "calls": 0, "reused": len(kept)}
+                count = len(parse_listing([record.payload for record in kept]).records)
+                message = f"{count} products, already fetched by the attempt before"
+                metadata: dict[str, Any] = {"records": count, "calls": 0, "reused": count}
                 why = "the attempt before judged it"
                 checks = listing_not_judged(why, rules.frame([], ["product_code"]))
                 return {
                     asset: outcome(
-                        success=len(kept),
+                        success=count,
                         failed=0,
                         message=message,
                         metadata=metadata,
                         checks=checks,
                     )
                 }
-        before = raw.last_listing_count(run.engine, run.partition.dealer)
+        before = raw.longest_listing(run.engine, run.partition, run.shrink_days)
         meter = Meter(run.client)
         answer = run.client.list_products(chosen)
         return {asset: _keep_listing(run, answer, chosen, before, meter, accept_shrink)}
@@ -92,13 +94,26 @@ def _keep_listing(
     accept_shrink: bool,
 ) -> Outcome:
     count = len(answer.records)
-    unknown = sorted(set(chosen) - {record.value.product_code for record in answer.records})
+    readable = {record.value.product_code for record in answer.records}
+    # Neither present nor gone: kept beside the others, so that their products stay as they are.
+    unread = {r.code: r.payload for r in answer.rejected if r.code and r.code not in readable}
+    nameless = sum(not rejected.code for rejected in answer.rejected)
+    accepted = False
+    unknown = sorted(set(chosen) - readable - unread.keys())
     if chosen:
         # A few products that somebody chose say nothing about the listing as a whole.
         why = f"{count} chosen products were listed, not everything"
         checks = listing_not_judged(why, _faults(answer))
     else:
-        checks = listing_checks(count, before, accept_shrink=accept_shrink, faults=_faults(answer))
+        checks = listing_checks(
+            count,
+            before,
+            days=run.shrink_days,
+            unreadable=len(answer.rejected),
+            accept_shrink=accept_shrink,
+            faults=_faults(answer),
+        )
+        accepted = accept_shrink and rules.listing_shrank(before, count)
     blocked = any(check.blocking and not check.passed for check in checks)
     rejected = rejected_records(answer.rejected)
     if not blocked:
@@ -111,6 +126,9 @@ def _keep_listing(
             rejected,
             run_id=run.run_id,
             complete=not chosen,
+            unread=[RawRecord(code, payload) for code, payload in unread.items()],
+            nameless=nameless,
+            accepted=accepted,
         )
     else:
         raw.save_rejected(
@@ -126,6 +144,10 @@ def _keep_listing(
     if unknown:
         parts.append(f"the platform does not know {_named(unknown)}")
     parts += flaws(answer.rejected, answer.duplicates)
+    if nameless and not chosen and not blocked:
+        parts.append(
+            f"{nameless} of them have no readable code and may be any product: none is switched off"
+        )
     preview = rules.frame(
         [
             (v.product_code, v.product_model, v.product_group, v.brand, "1" if v.is_sales else "0")
@@ -141,6 +163,7 @@ def _keep_listing(
             "records": count,
             "procurable": len(procurable),
             "rejected_records": len(answer.rejected),
+            "records_without_code": nameless,
             "repeated_codes": list(answer.duplicates[:PREVIEW_ROWS]),
             "ignored_records": answer.ignored,
             "removed_characters": answer.removed_characters,

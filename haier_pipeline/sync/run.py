@@ -117,7 +117,8 @@ class SyncRun:
     """One run over one partition. Close it: it holds the partition's lock and a session.
 
     ``run_id`` is this run, ``root_run_id`` the first of its chain of retries: what was fetched
-    under the same root is not fetched again.
+    under the same root is not fetched again. ``shrink_days``: of how many days the longest listing
+    is what a new one is measured by.
     """
 
     def __init__(
@@ -129,12 +130,14 @@ class SyncRun:
         run_id: str,
         root_run_id: str | None = None,
         progress: Progress | None = None,
+        shrink_days: int = 7,
     ) -> None:
         self.engine = engine
         self.partition = partition
         self.run_id = run_id
         self.root_run_id = root_run_id or run_id
         self.progress: Progress = progress or NoProgress()
+        self.shrink_days = shrink_days
         self.stop = threading.Event()
         self.cancelled = False
         # The products to ask for, once a step knows them: the next one need not read the listing.

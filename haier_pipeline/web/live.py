@@ -225,9 +225,9 @@ def _price(quote: PriceQuote) -> LivePrice:
         supply_price=_text(quote.supply_price),
         invoice_price=_text(quote.invoice_price),
         market_price=_text(quote.market_price),
-        stock_rebate=format(quote.stock_rebate, "f"),
-        rebate_kind=quote.rebate_kind,
-        rebate_money=format(quote.rebate_money, "f"),
+        stock_rebate=_text(quote.stock_rebate),
+        rebate_policy=quote.rebate_policy,
+        rebate_money=_text(quote.rebate_money),
         reason=quote.reason,
     )
 

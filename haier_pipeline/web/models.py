@@ -97,9 +97,14 @@ class LivePrice(_Answer):
     supply_price: Amount | None
     invoice_price: Amount | None
     market_price: Amount | None
-    stock_rebate: Amount = Field(description="Direct discount, a fraction", examples=["0.03"])
-    rebate_kind: str | None = Field(examples=["COM"])
-    rebate_money: Amount
+    stock_rebate: Amount | None = Field(
+        description="Direct discount, a fraction", examples=["0.03"]
+    )
+    rebate_policy: str | None = Field(
+        description="Kind of rebate: 0 normal, 1 none, 2 firewall, 5 fixed price, or Haier's text",
+        examples=["0"],
+    )
+    rebate_money: Amount | None = Field(description="Rebate per unit")
     reason: str | None = Field(description="Why there is no price", examples=["价格未生效"])
 
 
@@ -160,6 +165,9 @@ class CatalogProduct(_Answer):
     market_price: Amount | None
     stock_rebate: Amount | None
     rebate_money: Amount | None
+    rebate_policy: str | None = Field(
+        description="Kind of rebate: 0 normal, 1 none, 2 firewall, 5 fixed price, or Haier's text"
+    )
     product_image_url: str | None
     product_page_urls: list[str]
     is_sales: Literal["0", "1"]
@@ -231,8 +239,8 @@ class ConfigValues(_Body):
     """The keys of a dealer's configuration; one left out or null has its default.
 
     Required are `client_id`, `client_secret`, `customer_code`, `send_to_code`, `password` and
-    `seller_password`. `token_url` follows `base_url` where it is left out; both lead to Haier's hosts or to hosts that the
-    operator of this installation allows.
+    `seller_password`. `token_url` follows `base_url` where it is left out; both lead to Haier's
+    hosts or to hosts that the operator of this installation allows.
     """
 
     model_config = ConfigDict(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from haier_pipeline.catalog import load as load_module
 from haier_pipeline.catalog import log, raw
@@ -53,15 +53,16 @@ def product(code: str, **changes: Any) -> dict[str, Any]:
         "market_price": Decimal("3999.00"),
         "stock_rebate": Decimal("0.05"),
         "rebate_money": Decimal("0.00"),
+        "rebate_policy": "0",
     } | changes
 
 
 def frames(
-    products: Sequence[Mapping[str, Any]],
     stock: Answers | None = None,
     *,
     complete: bool = True,
-    counties: Sequence[str] = (),
+    counties: Sequence[str] = ("110101", "310101"),
+    asked: Sequence[str] = (),
     unread: Sequence[tuple[str, str]] = (),
 ) -> CatalogFrames:
     answers = [
@@ -75,11 +76,11 @@ def frames(
         for sec, pieces in found
     ]
     return CatalogFrames(
-        products=frame(products, PRODUCT_COLUMNS),
         answers=frame(answers, ANSWER_COLUMNS),
         stock=frame(warehouses, STOCK_COLUMNS),
         is_complete=complete,
         counties=counties,
+        asked=asked,
     )
 
 
@@ -97,12 +98,18 @@ class Shelf:
         stock: Answers | None = None,
         **options: Any,
     ) -> LoadReport:
+        self.priced(day, products)
         return load(
             self.engine,
             Partition(self.dealer, day),
-            frames(products, stock, **options),
+            frames(stock, **options),
             lambda connection, report: None,
         )
+
+    def priced(self, day: date, products: Sequence[Mapping[str, Any]]) -> None:
+        rows = [{"product_page_urls": []} | dict(row) for row in products]
+        priced = frame(rows, PRODUCT_COLUMNS | {"no_price_reason": "text"})
+        store_priced(self.engine, Partition(self.dealer, day), priced)
 
     def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
         with self.engine.connect() as connection:
@@ -184,6 +191,51 @@ def test_the_shops_price_is_the_shops_from_then_on(shelf: Shelf) -> None:
     assert shelf.product("A")["price"] == Decimal("1234.5")
 
 
+@pytest.mark.parametrize("zero", ["0", "0.00"])
+def test_a_market_price_of_zero_is_not_the_shops_price_which_waits(shelf: Shelf, zero: str) -> None:
+    """Fault matrix, row 31b: zero says that nobody maintains the price."""
+    shelf.load(TODAY, [product("A", market_price=Decimal(zero))])
+    row = shelf.product("A")
+    assert (row["price"], row["market_price"], row["supply_price"]) == (None, 0, Decimal("2999.00"))
+    shelf.load(TOMORROW, [product("A")])
+    assert shelf.product("A")["price"] == Decimal("3999.00")
+    shelf.load(TOMORROW, [product("A", market_price=Decimal(0))])
+    assert shelf.product("A")["price"] == Decimal("3999.00")
+
+
+def test_a_price_of_zero_that_the_shop_set_is_the_shops(shelf: Shelf) -> None:
+    shelf.load(TODAY, [product("A")])
+    shelf.run("UPDATE product SET price = 0")
+    shelf.load(TOMORROW, [product("A")])
+    assert shelf.product("A")["price"] == 0
+
+
+@pytest.mark.parametrize("supply", [None, Decimal(0)])
+def test_a_quote_without_a_positive_supply_price_changes_nothing(
+    shelf: Shelf, supply: Decimal | None
+) -> None:
+    """Fault matrix, row 31b: also where an earlier version priced the day."""
+    shelf.load(TODAY, [product("A"), product("B", supply_price=supply)])
+    assert shelf.product("B")["price"] is None
+    before = shelf.product("A")
+    other = {name: Decimal(7) for name in load_module._PRICES} | {"rebate_policy": "2"}
+    shelf.load(TOMORROW, [product("A", **(other | {"supply_price": supply}))])
+    moving = {"sync_date", "last_sync_at"}
+    assert {k: v for k, v in shelf.product("A").items() if k not in moving} == {
+        k: v for k, v in before.items() if k not in moving
+    }
+
+
+def test_a_quote_is_one_thing_and_what_it_leaves_out_is_null(shelf: Shelf) -> None:
+    """Fault matrix, row 31b."""
+    shelf.load(TODAY, [product("A")])
+    left_out = dict.fromkeys(load_module._PRICES) | {"supply_price": Decimal(2100)}
+    report = shelf.load(TOMORROW, [product("A", **left_out)])
+    row = shelf.product("A")
+    assert {name: row[name] for name in load_module._PRICES} == left_out
+    assert report.products_changed == 1
+
+
 def test_a_product_that_had_no_price_gets_its_first_one_later(shelf: Shelf) -> None:
     none = dict.fromkeys(load_module._PRICES)
     shelf.load(TODAY, [product("A", **none)])
@@ -202,14 +254,14 @@ def test_prices_change_only_where_the_platform_gave_some(shelf: Shelf) -> None:
     kept, changed = shelf.product("A"), shelf.product("B")
     assert kept["supply_price"] == Decimal("2999.00")
     assert kept["stock_rebate"] == Decimal("0.05")
-    assert (changed["supply_price"], changed["market_price"]) == (1, Decimal("3999.00"))
+    assert (changed["supply_price"], changed["market_price"]) == (1, None)
 
 
 def test_facts_follow_the_platform_even_to_nothing(shelf: Shelf) -> None:
     """Fault matrix, row 21."""
     shelf.load(TODAY, [product("A", product_image_url="x", no_sales_reason="y", is_sales="0")])
     facts = ("product_model", "product_group", "brand", "product_image_url", "no_sales_reason")
-    shelf.load(TODAY, [product("A", **dict.fromkeys(facts), product_page_urls=None)])
+    shelf.load(TODAY, [product("A", **dict.fromkeys(facts), product_page_urls=[])])
     row = shelf.product("A")
     assert [row[name] for name in facts] == [None] * 5
     assert (row["name"], row["product_page_urls"], row["is_sales"]) == ("A", [], "1")
@@ -296,6 +348,27 @@ def test_a_product_that_returns_has_its_old_id_and_the_shops_edits(shelf: Shelf)
     assert (row["id"], row["created_at"]) == (before["id"], before["created_at"])
     assert (row["price"], row["is_active"]) == (1, False)
     assert (row["is_sales"], row["no_sales_reason"]) == ("1", None)
+
+
+def test_a_product_whose_record_cannot_be_read_stays_as_it_is(shelf: Shelf) -> None:
+    """Fault matrix, row 31a: it stands in the listing, and not priced."""
+    stock: Answers = {("A", "110101"): [("Q1", 3)], ("B", "110101"): [("Q1", 3)]}
+    shelf.load(TODAY, [product("A"), product("B"), product("C")], stock)
+    before = shelf.product("B")
+    listed(shelf, TOMORROW, ["A", "B"])
+    report = shelf.load(TOMORROW, [product("A")], {("A", "110101"): [("Q1", 3)]})
+    assert report.vanished == 1
+    assert shelf.product("B") == before
+    assert shelf.product("C")["is_sales"] == "0"
+
+
+def test_an_older_day_does_not_switch_off_what_a_newer_one_could_not_read(shelf: Shelf) -> None:
+    """Fault matrix, rows 31a and 44."""
+    listed(shelf, YESTERDAY, ["A", "B", "C"])
+    listed(shelf, TODAY, ["A", "B"])
+    shelf.load(TODAY, [product("A")])
+    shelf.load(YESTERDAY, [product("A"), product("B"), product("C")])
+    assert {code: shelf.product(code)["is_sales"] for code in "BC"} == {"B": "1", "C": "0"}
 
 
 def test_an_incomplete_listing_switches_nothing_off(shelf: Shelf) -> None:
@@ -473,6 +546,107 @@ def test_warehouses_of_a_product_that_is_not_in_the_load_are_not_written(shelf: 
     assert (shelf.stock(), report.stock_rows, report.stock_found) == ({}, 0, 0)
 
 
+def counted(shelf: Shelf) -> dict[tuple[str, str], bool]:
+    query = "SELECT * FROM product_stock WHERE dealer = :dealer"
+    return {(row["county_code"], row["sec_code"]): row["is_counted"] for row in shelf.rows(query)}
+
+
+def test_a_storage_location_counts_once_however_many_counties_it_serves(shelf: Shelf) -> None:
+    """Fault matrix, row 31c: the largest quantity, of the smaller county where they are equal."""
+    shelf.load(
+        TODAY,
+        [product("A")],
+        {
+            ("A", "110101"): [("Q1", 3), ("Q2", 8), ("Q3", 5)],
+            ("A", "310101"): [("Q1", 7), ("Q2", 8), ("Q4", 0)],
+        },
+    )
+    assert counted(shelf) == {
+        ("110101", "Q1"): False,
+        ("310101", "Q1"): True,
+        ("110101", "Q2"): True,
+        ("310101", "Q2"): False,
+        ("110101", "Q3"): True,
+        ("310101", "Q4"): True,
+    }
+    row = shelf.product("A")
+    assert (row["stock"], row["warehouse_code"], row["warehouse_grade"]) == (
+        20,
+        "Q2",
+        "grade of Q2",
+    )
+    # The other county's row counts as soon as it is the larger one, asked for or not.
+    shelf.load(TODAY, [product("A")], {("A", "110101"): [("Q1", 9), ("Q2", 1)]})
+    assert {key for key, counts in counted(shelf).items() if counts} == {
+        ("110101", "Q1"),
+        ("310101", "Q2"),
+        ("310101", "Q4"),
+    }
+    assert shelf.product("A")["stock"] == 17
+
+
+def test_a_county_asked_for_once_stands_uncounted_until_the_next_load(shelf: Shelf) -> None:
+    """Fault matrix, row 31c."""
+    both: Answers = {("A", "110101"): [("Q1", 3)], ("A", "440106"): [("Q1", 9), ("Q5", 4)]}
+    options: dict[str, Any] = {"counties": ["110101"]}
+    shelf.load(TODAY, [product("A")], both, asked=["440106"], **options)
+    assert counted(shelf) == {
+        ("110101", "Q1"): True,
+        ("440106", "Q1"): False,
+        ("440106", "Q5"): False,
+    }
+    assert shelf.product("A")["stock"] == 3
+    updated = shelf.product("A")["updated_at"]
+    report = shelf.load(TODAY, [product("A")], **options)
+    assert (shelf.stock(), report.stock_removed) == ({("A", "110101", "Q1"): 3}, 2)
+    assert (shelf.product("A")["stock"], shelf.product("A")["updated_at"]) == (3, updated)
+
+
+def test_a_product_asked_for_in_no_configured_county_has_no_stock_yet(shelf: Shelf) -> None:
+    options: dict[str, Any] = {"counties": ["110101"]}
+    stock: Answers = {("A", "440106"): [("Q1", 9)]}
+    report = shelf.load(TODAY, [product("A")], stock, asked=["440106"], **options)
+    assert (shelf.product("A")["stock"], report.stock_sums_wrong) == (None, ())
+    shelf.load(TODAY, [product("A")], **options)
+    assert shelf.product("A")["stock"] is None
+
+
+def test_a_change_of_the_configuration_counts_products_anew_that_nobody_asked_about(
+    shelf: Shelf,
+) -> None:
+    """Fault matrix, row 31c: B is listed and not asked, C is gone."""
+    both: Answers = {
+        (code, county): [("Q1", pieces), (f"W{county}", 1)]
+        for code in "ABC"
+        for county, pieces in (("110101", 4), ("310101", 6))
+    }
+    shelf.load(TODAY, [product(code) for code in "ABC"], both)
+    assert {shelf.product(code)["stock"] for code in "ABC"} == {8}
+    shelf.load(TOMORROW, [product("A"), product("B")], counties=["110101"])
+    assert {shelf.product(code)["stock"] for code in "ABC"} == {5}
+    assert shelf.product("C")["warehouse_code"] == "Q1"
+    assert set(counted(shelf).values()) == {True}
+
+
+def test_stock_that_an_older_program_loaded_is_counted_by_the_next_load(shelf: Shelf) -> None:
+    both: Answers = {("A", "110101"): [("Q1", 4)], ("A", "310101"): [("Q1", 6)]}
+    shelf.load(TODAY, [product("A")], both)
+    shelf.run("UPDATE product_stock SET is_counted = true")
+    shelf.run("UPDATE product SET stock = 10, warehouse_code = 'old'")
+    report = shelf.load(TODAY, [product("B")], complete=False)
+    row = shelf.product("A")
+    assert (row["stock"], row["warehouse_code"], report.stock_sums_wrong) == (6, "Q1", ())
+
+
+def test_an_older_day_does_not_count_the_stock_of_a_newer_one_anew(shelf: Shelf) -> None:
+    """Fault matrix, row 44."""
+    both: Answers = {("A", "110101"): [("Q1", 4)], ("A", "310101"): [("Q1", 6)]}
+    shelf.load(TODAY, [product("A")], both)
+    before = shelf.everything()
+    shelf.load(YESTERDAY, [product("A")], {("A", "110101"): [("Q1", 9)]}, counties=["110101"])
+    assert shelf.everything() == before
+
+
 # ----------------------------------------------------------------------------- twice the same
 
 
@@ -535,6 +709,34 @@ def test_a_daily_load_rewrites_rows_in_place(shelf: Shelf) -> None:
         assert counts["n_tup_hot_upd"] > 0.95 * (updates - moved), (table, counts)
 
 
+def test_no_statement_of_a_load_joins_row_by_row(shelf: Shelf) -> None:
+    """Fault matrix, row 64: without statistics the planner guesses one row where there are many."""
+    kinds: list[str] = []
+    nested: list[str] = []
+
+    def explain(
+        connection: Connection, cursor: Any, statement: str, parameters: Any, *rest: Any
+    ) -> None:
+        words = statement.split()
+        if words[0] in ("WITH", "SELECT", "INSERT", "UPDATE", "DELETE"):
+            driver: Any = connection.connection.driver_connection
+            found = driver.execute(f"EXPLAIN (FORMAT JSON) {statement}", parameters).fetchone()
+            kinds.append(words[0])
+            if "Nested Loop" in str(found[0]):
+                nested.append(statement)
+
+    listed(shelf, TODAY, ["A", "B"])
+    stock: Answers = {(code, "110101"): [("Q1", 3)] for code in "AB"}
+    event.listen(shelf.engine, "before_cursor_execute", explain)
+    try:
+        for day in (TODAY, TOMORROW):
+            shelf.load(day, [product("A"), product("B")], stock)
+    finally:
+        event.remove(shelf.engine, "before_cursor_execute", explain)
+    assert len(kinds) > 30
+    assert nested == []
+
+
 # ------------------------------------------------------------------------------ all or nothing
 
 
@@ -548,13 +750,10 @@ def test_a_load_is_taken_back_whole_when_its_conclusion_refuses(shelf: Shelf) ->
         seen.append(report)
         raise SafetyStop("no")
 
+    shelf.priced(TOMORROW, [product("B", brand="新")])
+    stock = frames({("B", "110101"): [("Q1", 3)]})
     with pytest.raises(SafetyStop):
-        load(
-            shelf.engine,
-            Partition("haier", TOMORROW),
-            frames([product("B", brand="新")], {("B", "110101"): [("Q1", 3)]}),
-            refuse,
-        )
+        load(shelf.engine, Partition("haier", TOMORROW), stock, refuse)
     assert shelf.everything() == before
     assert (seen[0].products_new, seen[0].vanished, len(seen)) == (1, 1, 1)
 
@@ -592,7 +791,8 @@ def test_log_row_and_data_become_visible_together(shelf: Shelf) -> None:
         assert watcher.everything() == [[], [], []]
         assert log.entries(watcher.engine)[0].status == "processing"
 
-    load(shelf.engine, Partition("haier", TODAY), frames([product("A")]), conclude)
+    shelf.priced(TODAY, [product("A")])
+    load(shelf.engine, Partition("haier", TODAY), frames(), conclude)
     assert shelf.product("A")
     assert log.entries(shelf.engine)[0].status == "success"
 
@@ -610,12 +810,14 @@ def test_two_loads_of_a_dealer_wait_for_each_other(shelf: Shelf) -> None:
 
     def run(code: str, conclude: Callable[[Connection, LoadReport], None]) -> threading.Thread:
         # Nothing in common, so that no row keeps one waiting for the other.
-        rows = frames([product(code, brand=code)], complete=False)
-        work = (shelf.engine, Partition("haier", TODAY), rows, conclude)
+        day = {"A": TODAY, "B": TOMORROW}[code]
+        work = (shelf.engine, Partition("haier", day), frames(complete=False), conclude)
         thread = threading.Thread(target=load, args=work)
         thread.start()
         return thread
 
+    shelf.priced(TODAY, [product("A", brand="A")])
+    shelf.priced(TOMORROW, [product("B", brand="B")])
     one = run("A", first)
     assert inside.wait(10)
     two = run("B", lambda connection, report: order.append("second"))
@@ -631,7 +833,7 @@ def test_two_loads_of_a_dealer_wait_for_each_other(shelf: Shelf) -> None:
 
 def test_a_load_waits_for_whoever_holds_the_dealer(shelf: Shelf) -> None:
     partition = Partition("haier", TODAY)
-    priced = frames([product("A")]).products.assign(no_price_reason=None)
+    priced = frame([product("A")], PRODUCT_COLUMNS | {"no_price_reason": "text"})
     with shelf.engine.begin() as connection:
         lock_dealer(connection, "haier")
         thread = threading.Thread(target=store_priced, args=(shelf.engine, partition, priced))

@@ -111,6 +111,45 @@ def test_down_leaves_nothing_behind_and_up_again_makes_the_same(
     assert shape(alembic_engine.engine) == shape(engine)
 
 
+def test_a_price_of_zero_that_came_from_a_quote_is_taken_back_and_the_shops_own_stays(
+    alembic_runner: MigrationContext, alembic_engine: Connection
+) -> None:
+    """Fault matrix, row 31b: what the version before loaded from quotes of zero."""
+    alembic_runner.migrate_up_before("0004")
+    for code, price, market, supply in (
+        ("zero", 0, 0, 7),
+        ("zero supply", 0, None, 0),
+        ("zero once", 0, 9, 7),
+        ("the shop's", 0, 9, 7),
+        ("priced", 5, 0, 7),
+    ):
+        alembic_engine.execute(
+            text(
+                "INSERT INTO product (dealer, product_code, name, price, market_price,"
+                " supply_price, is_sales, sync_date)"
+                " VALUES ('haier', :code, 'x', :price, :market, :supply, '1', '2026-11-22')"
+            ),
+            {"code": code, "price": price, "market": market, "supply": supply},
+        )
+    alembic_engine.execute(
+        text(
+            "INSERT INTO priced_product (dealer, sync_date, product_code, is_sales, market_price)"
+            " VALUES ('haier', '2026-11-20', 'zero once', '1', 0),"
+            " ('other', '2026-11-20', 'the shop''s', '1', 0)"
+        )
+    )
+    alembic_engine.commit()
+    alembic_runner.migrate_up_to("0004")
+    rows = alembic_engine.execute(text("SELECT product_code, price FROM product")).all()
+    assert {row[0]: row[1] for row in rows} == {
+        "zero": None,
+        "zero supply": None,
+        "zero once": None,
+        "the shop's": 0,
+        "priced": 5,
+    }
+
+
 def test_head_names_the_newest_migration() -> None:
     assert ScriptDirectory.from_config(config()).get_current_head() == HEAD
 

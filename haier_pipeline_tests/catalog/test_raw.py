@@ -28,11 +28,17 @@ def read(engine: Engine, partition: Partition = TODAY, **options: Any) -> dict[s
 
 
 def save_listing(
-    engine: Engine, *codes: str, complete: bool = True, partition: Partition = TODAY
+    engine: Engine,
+    *codes: str,
+    complete: bool = True,
+    accepted: bool = False,
+    partition: Partition = TODAY,
 ) -> None:
     raw.open_fetch(engine, partition, "product_listings", "r")
     records = [RawRecord(code, {}) for code in codes]
-    raw.save_listing(engine, partition, "r", records, [], run_id="r", complete=complete)
+    raw.save_listing(
+        engine, partition, "r", records, [], run_id="r", complete=complete, accepted=accepted
+    )
 
 
 def ordered(payload: Any) -> Any:
@@ -104,7 +110,7 @@ def test_a_complete_listing_replaces_the_days_and_a_chosen_one_adds(engine: Engi
         return [record.product_code for record in raw.read(engine, TODAY, "product_listings")]
 
     save_listing(engine, "C", complete=False)
-    assert raw.last_listing_count(engine, "haier") is None
+    assert raw.longest_listing(engine, TODAY, 7) is None
     save_listing(engine, "A", "B")
     assert codes() == ["A", "B"]
     save_listing(engine, "D", complete=False)
@@ -114,13 +120,95 @@ def test_a_complete_listing_replaces_the_days_and_a_chosen_one_adds(engine: Engi
     assert (stored.is_complete, stored.record_count) == (True, 2)
 
 
-def test_the_last_listing_is_that_of_the_newest_day(engine: Engine) -> None:
-    """Fault matrix, row 30."""
-    assert raw.last_listing_count(engine, "haier") is None
-    save_listing(engine, "A")
+def day(number: int) -> Partition:
+    """So many days after today."""
+    return Partition("haier", TODAY.sync_date + timedelta(days=number))
+
+
+def test_a_listing_is_measured_by_the_longest_of_the_last_days(engine: Engine) -> None:
+    """Fault matrix, row 30: listings that halve day by day do not walk past the check."""
+    assert raw.longest_listing(engine, TODAY, 7) is None
+    save_listing(engine, *"ABCD", partition=day(-2))
+    save_listing(engine, *"ABC", partition=day(-1))
+    save_listing(engine, *"AB")
+    assert raw.longest_listing(engine, TODAY, 7) == 4
+    assert raw.longest_listing(engine, TODAY, 1) == 3
+    assert raw.longest_listing(engine, day(5), 7) == 4
+    assert raw.longest_listing(engine, day(6), 7) == 3
+    assert raw.longest_listing(engine, Partition("other", TODAY.sync_date), 7) is None
+    # A day that is looked at again is not measured by what came after it.
+    assert raw.longest_listing(engine, day(-3), 7) is None
+
+
+def test_of_a_day_with_several_listings_the_longest_is_the_measure(engine: Engine) -> None:
+    """Fault matrix, row 30: they do not walk from hour to hour either."""
+    for codes in ("ABCD", "ABC", "AB"):
+        save_listing(engine, *codes)
+        assert raw.longest_listing(engine, TODAY, 7) == 4
+    stored = raw.find(engine, TODAY, "product_listings")
+    assert stored is not None
+    assert stored.record_count == 2
+
+
+def test_after_days_without_a_listing_the_newest_one_is_the_measure(engine: Engine) -> None:
+    save_listing(engine, *"ABCD", partition=day(-30))
+    save_listing(engine, *"ABC", partition=day(-20))
+    assert raw.longest_listing(engine, TODAY, 7) == 3
+
+
+def test_what_an_operator_accepted_is_the_measure_from_then_on(engine: Engine) -> None:
+    save_listing(engine, *"ABCD", partition=day(-1))
+    save_listing(engine, *"ABCD")
+    save_listing(engine, "A", accepted=True)
+    assert raw.longest_listing(engine, TODAY, 7) == 1
+    save_listing(engine, *"AB")
+    assert raw.longest_listing(engine, day(1), 7) == 2
+
+
+def test_a_listing_that_the_last_version_stored_is_a_measure(engine: Engine) -> None:
+    save_listing(engine, *"ABC")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE raw_partition SET longest_count = 0"))
+    assert raw.longest_listing(engine, TODAY, 7) == 3
+
+
+def test_records_that_cannot_be_read_are_kept_beside_the_others_and_not_counted(
+    engine: Engine,
+) -> None:
+    """Fault matrix, row 31a."""
+    unread = RawRecord("B", {"productCode": "B", "isSales": "?"})
+    rejected = [RejectedRecord("isSales is neither", unread.payload), RejectedRecord("no", None)]
+    raw.open_fetch(engine, TODAY, "product_listings", "r")
+    raw.save_listing(
+        engine, TODAY, "r", [RawRecord("A", {})], rejected,
+        run_id="r", complete=True, unread=[unread], nameless=1,
+    )  # fmt: skip
+    assert list(raw.read(engine, TODAY, "product_listings"))[1] == unread
+    stored = raw.find(engine, TODAY, "product_listings")
+    assert stored is not None
+    assert (stored.record_count, stored.nameless_count) == (1, 1)
+
+
+def test_more_codes_than_a_statement_takes_parameters_are_looked_up(engine: Engine) -> None:
     save_listing(engine, "A", "B", partition=YESTERDAY)
-    assert raw.last_listing_count(engine, "haier") == 1
-    assert raw.last_listing_count(engine, "other") is None
+    codes = ["A", *(f"P{number}" for number in range(70_000))]
+    assert raw.listed_before(engine, TODAY, codes) == {"A"}
+    assert raw.listed_before(engine, TODAY, []) == set()
+
+
+def test_more_rejected_records_than_a_chunk_are_all_kept(engine: Engine) -> None:
+    count = raw.CHUNK_ROWS + 1
+    save(engine, rejected=[RejectedRecord("is blank", {"n": n}) for n in range(count)])
+    with engine.connect() as connection:
+        found = connection.scalar(text("SELECT count(DISTINCT payload) FROM rejected_record"))
+    assert found == count
+
+
+def test_the_counties_that_a_run_asked_for_are_known(engine: Engine) -> None:
+    save(engine, RawRecord("A", [], "110101"), RawRecord("B", [], "110101"), asset="stock_levels")
+    save(engine, RawRecord("A", [], "440106"), asset="stock_levels", root="r2")
+    assert raw.counties_asked(engine, TODAY, "r") == {"110101"}
+    assert raw.counties_asked(engine, TODAY, "r2") == {"440106"}
 
 
 def test_a_fetch_of_the_same_root_goes_on_and_of_another_begins_anew(engine: Engine) -> None:

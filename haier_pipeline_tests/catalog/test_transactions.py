@@ -6,7 +6,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import date
 from pathlib import Path
@@ -27,6 +27,7 @@ from haier_pipeline.catalog.load import (
     CatalogFrames,
     LoadReport,
     load,
+    store_priced,
 )
 from haier_pipeline.catalog.pace import SharedLedger
 from haier_pipeline.catalog.raw import Partition, RawRecord, save
@@ -37,17 +38,23 @@ from haier_pipeline.server.postgres import EmbeddedPostgres
 PARTITION = Partition("haier", date(2026, 11, 22))
 
 
-def frames(codes: Sequence[str]) -> CatalogFrames:
-    def frame(columns: dict[str, str], rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
-        values = [[row.get(name) for name in columns] for row in rows]
-        return pd.DataFrame(values, columns=list(columns), dtype=object)
+NOTHING = CatalogFrames(
+    answers=pd.DataFrame([], columns=list(ANSWER_COLUMNS), dtype=object),
+    stock=pd.DataFrame([], columns=list(STOCK_COLUMNS), dtype=object),
+    is_complete=True,
+    counties=["110101"],
+)
 
-    return CatalogFrames(
-        products=frame(PRODUCT_COLUMNS, ({"product_code": c, "is_sales": "1"} for c in codes)),
-        answers=frame(ANSWER_COLUMNS, ()),
-        stock=frame(STOCK_COLUMNS, ()),
-        is_complete=True,
-    )
+
+def load_codes(
+    engine: Engine, codes: Sequence[str], conclude: Callable[[Connection, LoadReport], None]
+) -> None:
+    """Load products of which no more is known."""
+    columns = PRODUCT_COLUMNS | {"no_price_reason": "text"}
+    rows = [{"product_code": code, "is_sales": "1", "product_page_urls": []} for code in codes]
+    values = [[row.get(name) for name in columns] for row in rows]
+    store_priced(engine, PARTITION, pd.DataFrame(values, columns=list(columns), dtype=object))
+    load(engine, PARTITION, NOTHING, conclude)
 
 
 def content(connection: Connection, report: LoadReport) -> None:
@@ -86,7 +93,7 @@ def turns(engine: Engine) -> int:
 
 def test_a_deadlock_is_replayed_whole(engine: Engine) -> None:
     """Fault matrix, row 40: a real one, in which PostgreSQL picks the load as the victim."""
-    load(engine, PARTITION, frames(["A"]), content)
+    load_codes(engine, ["A"], content)
     run(engine, "CREATE TABLE shelf (id int)", "INSERT INTO shelf VALUES (1)")
     held, crossed = threading.Event(), threading.Event()
     replays: list[int] = []
@@ -109,7 +116,7 @@ def test_a_deadlock_is_replayed_whole(engine: Engine) -> None:
         connection.execute(text("UPDATE shelf SET id = 3"))
 
     thread = threading.Thread(target=shop)
-    load(engine, PARTITION, frames(["A", "B"]), conclude)
+    load_codes(engine, ["A", "B"], conclude)
     thread.join(10)
     assert replays == [2, 2]
     assert codes(engine) == ["A", "B"]
@@ -121,7 +128,7 @@ def test_deadlocks_without_end_are_given_up_after_three_replays(engine: Engine) 
     """Fault matrix, row 40."""
     trouble(engine, "RAISE EXCEPTION 'deadlock detected' USING ERRCODE = '40P01';")
     with pytest.raises(CatalogError, match="deadlock detected"):
-        load(engine, PARTITION, frames(["A"]), content)
+        load_codes(engine, ["A"], content)
     assert turns(engine) == 4
     assert codes(engine) == []
 
@@ -129,7 +136,7 @@ def test_deadlocks_without_end_are_given_up_after_three_replays(engine: Engine) 
 def test_a_connection_lost_in_a_statement_is_replayed(engine: Engine) -> None:
     """Fault matrix, row 38."""
     trouble(engine, "IF turn = 1 THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;")
-    load(engine, PARTITION, frames(["A"]), content)
+    load_codes(engine, ["A"], content)
     assert codes(engine) == ["A"]
     assert turns(engine) > 1
 
@@ -148,13 +155,13 @@ def test_a_connection_lost_in_a_copy_is_replayed(
                 run(
                     engine,
                     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                    " WHERE query LIKE 'COPY stage_%' AND datname = current_database()",
+                    " WHERE query LIKE 'COPY priced_%' AND datname = current_database()",
                 )
             yield row
 
     monkeypatch.setattr(load_module, "_rows", cut)
     many = [f"P{number:05}" for number in range(5_000)]
-    load(engine, PARTITION, frames(many), content)
+    load_codes(engine, many, content)
     assert len(times) > 3
     assert codes(engine) == many
 
@@ -168,7 +175,7 @@ def test_the_last_words_of_a_load_may_lose_the_connection_too(engine: Engine) ->
         if len(pids) == 1:
             run(engine, f"SELECT pg_terminate_backend({pids[0]}, 5000)")
 
-    load(engine, PARTITION, frames(["A"]), conclude)
+    load_codes(engine, ["A"], conclude)
     assert len(set(pids)) == 2
     assert codes(engine) == ["A"]
 
@@ -229,7 +236,7 @@ def test_postgresql_restarts_in_the_middle_of_a_load(own_server: EmbeddedPostgre
     """Fault matrix, row 38: killed for real, started again a second later."""
     engine = open_engine(own_server.url())
     upgrade(engine)
-    load(engine, PARTITION, frames(["A"]), content)
+    load_codes(engine, ["A"], content)
     again = EmbeddedPostgres(own_server.home)
     replays: list[int] = []
 
@@ -248,7 +255,7 @@ def test_postgresql_restarts_in_the_middle_of_a_load(own_server: EmbeddedPostgre
 
     starter = threading.Thread(target=start)
     try:
-        load(engine, PARTITION, frames(["A", "B"]), conclude)
+        load_codes(engine, ["A", "B"], conclude)
         assert replays == [1, 1]
         assert codes(engine) == ["A", "B"]
     finally:
@@ -278,10 +285,10 @@ FULL = (
 @pytest.mark.parametrize("table", ["brand", "product", "product_stock"])
 def test_a_full_disk_takes_the_load_back_and_is_named(engine: Engine, table: str) -> None:
     """Fault matrix, row 39."""
-    load(engine, PARTITION, frames(["A"]), content)
+    load_codes(engine, ["A"], content)
     trouble(engine, FULL, table)
     with pytest.raises(CatalogError, match=r"run out of room: .*No space left on device"):
-        load(engine, PARTITION, frames(["B"]), content)
+        load_codes(engine, ["B"], content)
     assert turns(engine) == 1
     assert codes(engine) == ["A"]
 
@@ -297,7 +304,7 @@ def test_a_full_disk_in_a_copy_is_named_too(
 
     monkeypatch.setattr(load_module, "_rows", full)
     with pytest.raises(CatalogError, match="run out of room"):
-        load(engine, PARTITION, frames(["B"]), content)
+        load_codes(engine, ["B"], content)
 
 
 def test_a_full_disk_under_the_answers_of_the_platform_is_named(engine: Engine) -> None:

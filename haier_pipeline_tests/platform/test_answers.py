@@ -42,9 +42,7 @@ def test_the_spellings_of_an_amount_are_one_decimal(value: object) -> None:
         *('"有货"', '"2,99"', '"1.2.3"', '"NaN"', '"１２"', '"1_000"'),
     ],
 )
-@pytest.mark.parametrize(
-    "field", ["supplyPrice", "invoicePrice", "marketPrice", "rebateMoney", "stockRebatePolicy"]
-)
+@pytest.mark.parametrize("field", ["supplyPrice", "invoicePrice", "marketPrice", "rebateMoney"])
 def test_an_amount_that_is_none_is_rejected_by_its_wire_name(field: str, token: str) -> None:
     """Fault matrix, row 20."""
     data = decode(f'[{{"productCode": "A", "{field}": {token}}}]'.encode())
@@ -62,26 +60,75 @@ def test_an_amount_has_any_number_of_decimals(text: str) -> None:
         assert only(price(**{field: text})).model_dump(by_alias=True)[field] == expected
 
 
-def test_a_missing_price_is_none_and_a_missing_rebate_nothing() -> None:
-    quote = only(price(supplyPrice=None, rebateMoney=None, stockRebatePolicy="", isSales=None))
+def test_an_amount_may_have_any_number_of_decimals() -> None:
+    for text in ("1.23456789", "0.1234567890123456789012345678901234567890", "2999.000000"):
+        assert str(only(price(supplyPrice=text)).supply_price) == text
+    assert only(price(rebateRate="0.333333333")).stock_rebate == Decimal("0.333333333")
+
+
+def test_what_a_quote_leaves_out_is_none() -> None:
+    """Fault matrix, row 31b."""
+    quote = only(price(supplyPrice=None, rebateMoney=None, rebateRate="", isSales=None))
     assert quote.supply_price is quote.invoice_price is quote.market_price is None
-    assert (quote.rebate_money, quote.stock_rebate, quote.rebate_kind) == (0, 0, None)
+    assert (quote.rebate_money, quote.stock_rebate, quote.rebate_policy) == (None, None, None)
+    assert quote.remarks == ()
 
 
-@pytest.mark.parametrize("kind", ["COM", "FHQ", "BF", "DTDBF"])
-def test_a_rebate_kind_in_place_of_the_discount_is_kept_as_the_kind(kind: str) -> None:
-    quote = only(price(stockRebatePolicy=kind))
-    assert (quote.stock_rebate, quote.rebate_kind) == (0, kind)
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        *((digit, str(digit)) for digit in (0, 1, 2, 5)),
+        *((str(digit), str(digit)) for digit in (0, 1, 2, 5)),
+        *(("COM", "0"), ("BF", "1"), ("FHQ", "2"), ("DTDBF", "5"), (" com ", "0")),
+        *((Decimal("2.0"), "2"), ("5.00", "5")),
+    ],
+)
+@pytest.mark.parametrize("rate", [{}, {"rebateRate": None}, {"rebateRate": "0.05"}])
+def test_a_kind_of_rebate_is_its_digit_and_never_a_discount(
+    value: object, kind: str, rate: dict[str, object]
+) -> None:
+    quote = only(price(stockRebatePolicy=value, **rate))
+    discount = Decimal("0.05") if rate.get("rebateRate") else None
+    assert (quote.stock_rebate, quote.rebate_policy, quote.remarks) == (discount, kind, ())
 
 
-@pytest.mark.parametrize(("value", "expected"), [("0.05", "0.05"), (0, "0"), (1, "1")])
-def test_a_discount_is_a_fraction(value: object, expected: str) -> None:
-    quote = only(price(stockRebatePolicy=value))
-    assert (quote.stock_rebate, quote.rebate_kind) == (Decimal(expected), None)
+def test_a_fraction_in_place_of_the_kind_is_the_discount_where_no_other_is_named() -> None:
+    """An answer of V1.0.7."""
+    for value in ("0.05", Decimal("0.05")):
+        for rate in ({}, {"rebateRate": None}, {"rebateRate": " "}):
+            quote = only(price(stockRebatePolicy=value, **rate))
+            assert (quote.stock_rebate, quote.rebate_policy) == (Decimal("0.05"), None)
+            assert quote.remarks == ()
+    quote = only(price(stockRebatePolicy="0.05", rebateRate=0))
+    assert (quote.stock_rebate, quote.rebate_policy, len(quote.remarks)) == (0, "0.05", 1)
 
 
-def test_a_discount_of_more_than_all_is_rejected() -> None:
-    assert price(stockRebatePolicy="1.01").rejected[0].field == "stockRebatePolicy"
+@pytest.mark.parametrize("rate", [1, "1", "1.01", -1, "-0.05", "5%", True, [], {}, "1e400"])
+def test_a_rate_that_is_no_fraction_is_reported_and_costs_only_itself(rate: object) -> None:
+    quote = only(price(rebateRate=rate, stockRebatePolicy="0.05", supplyPrice=7))
+    assert (quote.stock_rebate, quote.supply_price) == (None, 7)
+    assert quote.remarks[0].startswith("rebateRate ")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        *((7, "7"), ("满减", "满减"), (-1, "-1"), (Decimal("1.5"), "1.5"), ("3.0", "3.0")),
+        *((True, "true"), (["COM"], '["COM"]'), ({"a": "满"}, '{"a": "满"}'), ("NaN", "NaN")),
+        (Decimal("9" * 5000), "9" * 5000),
+    ],
+)
+def test_an_unknown_kind_is_kept_as_it_came_and_reported(value: object, kept: str) -> None:
+    quote = only(price(stockRebatePolicy=value, rebateRate="0.05", supplyPrice=7))
+    assert (quote.rebate_policy, quote.stock_rebate) == (kept, Decimal("0.05"))
+    assert quote.supply_price == 7
+    (remark,) = quote.remarks
+    assert remark.startswith("stockRebatePolicy ")
+    assert kept not in remark
+
+
+def test_a_flag_that_is_none_costs_no_price() -> None:
+    assert only(price(isSales="maybe", supplyPrice=7)).supply_price == 7
 
 
 @pytest.mark.parametrize("value", ["12", "12.0", 12, Decimal("12.0"), "1.2e1"])
@@ -548,3 +595,38 @@ def test_whatever_stands_in_a_logistics_answer_is_read_or_set_aside(data: dict[s
         told = answers.without_people(record.payload)
         assert set(told) == set(record.payload)
         assert told.get("deliveryPhone") is None
+
+
+numbers = st.one_of(
+    st.integers(-2, 7),
+    st.decimals(allow_nan=True, allow_infinity=True),
+    st.decimals(-1, 2, places=3),
+    st.sampled_from(["0", "1", "2", "5", "0.05", "1.5", "5%", "", " "]),
+    st.sampled_from(["COM", "BF", "FHQ", "DTDBF"]),
+)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "rebateRate": numbers | json_values,
+            "stockRebatePolicy": numbers | json_values,
+        },
+    )
+)
+def test_no_discount_is_all_or_taken_from_a_kind_of_rebate(fields: dict[str, Any]) -> None:
+    """Whatever stands in the two fields: no quote is lost, and no wrong number made."""
+    quote = only(price(supplyPrice=7, **fields))
+    rate, policy = fields.get("rebateRate"), fields.get("stockRebatePolicy")
+    if quote.stock_rebate is not None:
+        assert 0 <= quote.stock_rebate < 1
+        is_missing = rate is None or not str(rate).strip()
+        source = policy if is_missing else rate
+        assert quote.stock_rebate == answers.read_amount(source, 16_000)
+        if is_missing:
+            assert quote.stock_rebate > 0
+    known = {"0", "1", "2", "5"}
+    if quote.rebate_policy is not None:
+        said = any(remark.startswith("stockRebatePolicy") for remark in quote.remarks)
+        assert said is (quote.rebate_policy not in known)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +11,13 @@ from sqlalchemy import Engine
 from haier_pipeline import rules
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.load import LoadReport
+from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.errors import InvalidInput
+from haier_pipeline.installation import Installation
 from haier_pipeline.sandbox.process import SandboxProcess
+from haier_pipeline.settings import read_settings
 from haier_pipeline.sync import checks, derive, fetch
-from haier_pipeline.sync.run import Outcome, SyncRun
+from haier_pipeline.sync.run import Outcome, SyncRun, today
 
 OpenSync = Callable[..., SyncRun]
 
@@ -40,12 +45,14 @@ def test_all_checks_pass_on_the_sandbox_as_it_is(open_sync: OpenSync) -> None:
         [
             checks.NOT_EMPTY,
             checks.NOT_SHRUNK,
+            checks.RECORDS_READABLE,
             checks.CODES_VALID,
             checks.QUOTES_ANSWERED,
             checks.STOCK_ANSWERED,
             checks.QUANTITIES_VALID,
             checks.INVOICE_ADDS_UP,
             checks.PRICES_PLAUSIBLE,
+            checks.QUOTES_UNDERSTOOD,
             checks.ROWS_MATCH,
             checks.ROWS_MATCH,
             checks.STOCK_ADDS_UP,
@@ -77,6 +84,20 @@ def test_a_listing_may_lose_half_but_not_more(
     accepted = fetch.fetch_listing(open_sync(), accept_shrink=True)
     assert of(accepted)[checks.NOT_SHRUNK]
     assert not accepted.failed
+
+
+def test_the_days_that_a_listing_is_measured_by_come_from_a_variable(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Fault matrix, row 30."""
+    variables = {"HAIER_HOME": str(tmp_path), "HAIER_DATABASE_URL": database_url}
+    for given, days in (({}, 7), ({"HAIER_SHRINK_DAYS": "3"}, 3)):
+        with Installation(read_settings(variables | given)) as installation:
+            run = installation.open_run(Partition("haier", today()), run_id="r")
+            assert run.shrink_days == days
+            run.close()
+    with pytest.raises(InvalidInput, match="HAIER_SHRINK_DAYS is not a number of days"):
+        read_settings(variables | {"HAIER_SHRINK_DAYS": "0"})
 
 
 @pytest.mark.parametrize("fields", [{"productCode": None}, {"isSales": "maybe"}])
@@ -148,13 +169,13 @@ def priced(*rows: tuple[Any, ...]) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("invoice", "passes"), [("89.50", True), ("89.51", False), ("89.49", False), (None, True)]
+    ("invoice", "passes"), [("89.50", True), ("89.51", False), ("89.49", False), (None, False)]
 )
 def test_the_invoice_price_follows_the_platforms_rule_to_the_cent(
     invoice: str | None, passes: bool
 ) -> None:
     amount = None if invoice is None else Decimal(invoice)
-    row = ("A", Decimal(100), amount, None, Decimal("0.1"), Decimal("0.5"))
+    row = ("A", Decimal(100), amount, None, Decimal("0.1"), Decimal("0.5"), "0")
     assert rules.invoice_mismatches(priced(row)).empty is passes
 
 
@@ -163,20 +184,22 @@ def test_the_invoice_price_follows_the_platforms_rule_to_the_cent(
     [("100", "50", True), ("100", "49.99", False), ("100", "200", True), ("100", "200.01", False)],
 )
 def test_a_price_may_halve_or_double_but_not_more(before: str, now: str, passes: bool) -> None:
-    earlier = priced(("A", Decimal(before), None, None, None, None))
-    later = priced(("A", Decimal(now), None, None, None, None))
+    earlier = priced(("A", Decimal(before), None, None, None, None, None))
+    later = priced(("A", Decimal(now), None, None, None, None, None))
     assert rules.implausible_prices(earlier, later).empty is passes
 
 
 def test_a_negative_amount_is_implausible_even_on_the_first_day() -> None:
-    found = rules.implausible_prices(priced(), priced(("A", Decimal(-1), None, None, None, None)))
+    found = rules.implausible_prices(
+        priced(), priced(("A", Decimal(-1), None, None, None, None, None))
+    )
     assert list(found["field"]) == ["supply_price"]
 
 
 def test_a_jump_of_a_price_is_shown_with_both_values_and_does_not_stop_the_sync() -> None:
     check = checks.price_checks(
-        priced(("A", Decimal(10), None, None, None, None)),
-        priced(("A", Decimal(99), None, None, None, None)),
+        priced(("A", Decimal(10), None, None, None, None, None)),
+        priced(("A", Decimal(99), None, None, None, None, None)),
     )[1]
     assert (check.passed, check.blocking) == (False, False)
     assert check.offenders == [

@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from haier_pipeline import rules
 from haier_pipeline.catalog.load import VANISHED
 from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.catalog import SandboxCatalog
 from haier_pipeline.sandbox.process import SandboxProcess
+from haier_pipeline.sync import checks
 from haier_pipeline.sync import run as run_module
 from haier_pipeline.sync.run import today
 
@@ -223,7 +225,7 @@ FAILING: dict[str, tuple[str, Fault, str]] = {
     "row 30: a listing less than half as long": (
         "product_listings",
         {"kind": "shrink", "keep": 0.4},
-        "4 products, the last good listing had 12",
+        "4 products, the longest good listing of the last 7 days had 12",
     ),
 }
 
@@ -409,6 +411,82 @@ def test_an_amount_that_is_none_is_rejected_and_the_old_price_kept(
     assert rejected["payload"]["productCode"] == code
     before = next(row for row in good[0] if row["product_code"] == code)
     assert shop.product(code)["supply_price"] == before["supply_price"]
+
+
+def test_a_first_market_price_of_zero_is_reported_and_waits_for_a_real_one(
+    shop: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect
+) -> None:
+    """Fault matrix, row 31b."""
+    code = codes[0]
+    fields = {"marketPrice": "0.00"}
+    sandbox.fault(kind="malform", interface="prices", codes=[code], fields=fields, times=1)
+    ended = shop.sync()
+    expect(ended, price_quotes="success", priced_products="partial", products="success")
+    assert shop.prices()[code] is None
+    assert shop.product(code)["supply_price"] > 0
+    result = ended["priced_products"].result
+    assert f"{code}: marketPrice is 0" in result.message
+    flawed = next(check for check in result.checks if check.name == checks.QUOTES_UNDERSTOOD)
+    assert [offender["product_code"] for offender in flawed.offenders] == [code]
+    expect(shop.sync(), everything="success")
+    assert shop.prices()[code] == shop.product(code)["market_price"] > 0
+
+
+@pytest.mark.parametrize("supply", [0, None])
+def test_a_quote_that_does_not_count_changes_none_of_the_prices(
+    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, supply: int | None
+) -> None:
+    """Fault matrix, row 31b."""
+    code = codes[0]
+    fields = {"supplyPrice": supply, "invoicePrice": 1, "marketPrice": 2, "rebateMoney": 3}
+
+    def prices() -> Any:
+        query = "SELECT * FROM product WHERE product_code = :code"
+        (row,) = shop.rows(query, code=code)
+        return [row[name] for name in rules.PRICE_COLUMNS]
+
+    before = prices()
+    sandbox.fault(kind="malform", interface="prices", codes=[code], fields=fields, times=1)
+    shop.sync()
+    assert prices() == before
+    heals()
+
+
+def test_a_quote_without_an_invoice_price_takes_the_old_one_with_it_and_is_reported(
+    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
+) -> None:
+    """Fault matrix, row 31b."""
+    code = codes[0]
+    fields = {"supplyPrice": "2100.00", "invoicePrice": None}
+    sandbox.fault(kind="malform", interface="prices", codes=[code], fields=fields, times=1)
+    ended = shop.sync()
+    expect(ended, priced_products="partial", products="success")
+    row = shop.product(code)
+    assert (row["supply_price"], row["invoice_price"]) == (2100, None)
+    result = ended["priced_products"].result
+    adds_up = next(check for check in result.checks if check.name == checks.INVOICE_ADDS_UP)
+    assert [offender["product_code"] for offender in adds_up.offenders] == [code]
+    heals()
+
+
+def test_a_kind_and_a_rate_that_are_not_understood_cost_the_product_nothing(
+    shop: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect
+) -> None:
+    one, two = codes[:2]
+    odd: dict[str, Fault] = {
+        one: {"stockRebatePolicy": 7, "rebateRate": "0.05"},
+        two: {"stockRebatePolicy": "FHQ", "rebateRate": 1},
+    }
+    for code, fields in odd.items():
+        sandbox.fault(kind="malform", interface="prices", codes=[code], fields=fields, times=1)
+    ended = shop.sync()
+    expect(ended, price_quotes="success", priced_products="success", products="success")
+    rows = {row["product_code"]: row for row in shop.rows("SELECT * FROM product")}
+    assert (rows[one]["stock_rebate"], rows[one]["rebate_policy"]) == (Decimal("0.05"), "7")
+    assert (rows[two]["stock_rebate"], rows[two]["rebate_policy"]) == (None, "2")
+    assert rows[one]["supply_price"] is not None
+    assert rows[two]["supply_price"] is not None
+    assert ended["priced_products"].result.metadata["flawed_quotes"] == 2
 
 
 def test_a_product_without_facts_is_kept(
@@ -616,6 +694,55 @@ def test_a_shrunken_listing_passes_once_an_operator_says_it_is_right(
     # It has become what the next one is measured by.
     expect(shop.sync(), everything="success")
     heals()
+
+
+def test_listings_that_shrink_step_by_step_are_measured_by_the_longest(
+    shop: Any, good: Any, sandbox: SandboxProcess, expect: Expect
+) -> None:
+    """Fault matrix, row 30: each is more than half of the one before."""
+    sandbox.fault(kind="shrink", keep=0.6, times=1)
+    expect(shop.sync(), product_listings="success")
+    stepped = shop.catalog()
+    sandbox.fault(kind="shrink", keep=0.4, times=1)
+    refused = shop.sync()["product_listings"]
+    assert refused.blocked
+    assert "last 7 days had 12" in refused.result.message
+    assert shop.catalog() == stepped
+
+
+@pytest.mark.parametrize("fields", [{"productCode": None}, {"isSales": ["?"]}])
+def test_a_record_that_cannot_be_read_leaves_its_product_as_it_is(
+    shop: Any,
+    good: Any,
+    codes: list[str],
+    sandbox: SandboxProcess,
+    expect: Expect,
+    fields: dict[str, Any],
+) -> None:
+    """Fault matrix, row 31a: neither present nor gone."""
+    before = shop.product(codes[0])
+    sandbox.fault(kind="malform", interface="listing", codes=codes[:1], fields=fields, times=1)
+    expect(shop.sync(), product_listings="partial", products="success")
+    assert shop.product(codes[0]) == before
+    assert not shop.rows("SELECT 1 FROM product WHERE no_sales_reason = :why", why=VANISHED)
+
+
+def test_many_records_that_cannot_be_read_stop_the_sync_until_an_operator_lets_it_pass(
+    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect
+) -> None:
+    """Fault matrix, row 31a."""
+    for code in codes[:3]:
+        sandbox.fault(
+            kind="malform", interface="listing", codes=[code], fields={"isSales": ["?"]},
+            times=None,
+        )  # fmt: skip
+    refused = shop.sync()["product_listings"]
+    assert refused.blocked
+    assert "3 of 12 records cannot be read" in refused.result.message
+    assert shop.catalog() == good
+    before = [shop.product(code) for code in codes[:3]]
+    expect(shop.sync(accept_shrink=True), product_listings="partial", products="success")
+    assert [shop.product(code) for code in codes[:3]] == before
 
 
 def test_an_empty_listing_passes_never(shop: Any, good: Any, sandbox: SandboxProcess) -> None:
