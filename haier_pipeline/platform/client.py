@@ -34,6 +34,7 @@ from haier_pipeline.platform.config import (
     DealerConfig,
 )
 from haier_pipeline.platform.envelope import Step, Verdict, classify
+from haier_pipeline.platform.masking import Masker, masker
 from haier_pipeline.platform.pacing import Interruption, Ledger, Pace
 from haier_pipeline.platform.token import (
     Credential,
