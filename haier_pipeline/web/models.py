@@ -231,8 +231,8 @@ class ConfigValues(_Body):
     """The keys of a dealer's configuration; one left out or null has its default.
 
     Required are `client_id`, `client_secret`, `customer_code`, `send_to_code`, `password` and
-    `seller_password`. `token_url` follows `base_url` where it is left out; both lead to Haier's hosts or to hosts that the
-    operator of this installation allows.
+    `seller_password`. `token_url` follows `base_url` where it is left out; both lead to Haier's
+    hosts or to hosts that the operator of this installation allows.
     """
 
     model_config = ConfigDict(
