@@ -17,7 +17,13 @@ def verdict(status: int, body: Any) -> Any:
 
 
 RECORDS = [{"productCode": "A", "code": "1"}]
-VENDOR: dict[str, Any] = {"success": True, "code": 0, "errCode": None, "infoMsgs": [], "warningMsgs": []}
+VENDOR: dict[str, Any] = {
+    "success": True,
+    "code": 0,
+    "errCode": None,
+    "infoMsgs": [],
+    "warningMsgs": [],
+}
 
 
 @pytest.mark.parametrize(
