@@ -199,7 +199,7 @@ class DealerConfig(BaseModel):
             problems |= {
                 key: problem
                 for key, problem in _problems(error).items()
-                if key in given or not given.keys() & _FOLLOWS.get(key, frozenset())
+                if key in given or key not in _FOLLOWS
             }
         else:
             if not problems and _is_mixed(config):
@@ -220,12 +220,8 @@ class DealerConfig(BaseModel):
         return origin(self.base_url)
 
 
-# The keys that follow others where they are left out.
-_FOLLOWS: Final[Mapping[str, frozenset[str]]] = {
-    "token_url": frozenset({"base_url"}),
-    "base_url": frozenset({"token_url"}),
-    "customer_password": frozenset({"password"}),
-}
+# The keys that follow another where they are left out.
+_FOLLOWS: Final = frozenset({"token_url", "base_url", "customer_password"})
 
 _MODEL_FIELDS: Final = {
     key: field for key, field in DealerConfig.model_fields.items() if key != "name"
@@ -244,7 +240,7 @@ SECRET_FIELDS: Final[frozenset[str]] = frozenset(
 DEFAULTS: Final[Mapping[str, object]] = {
     key: field.default for key, field in _MODEL_FIELDS.items() if not field.is_required()
 }
-REQUIRED: Final[frozenset[str]] = frozenset(FIELDS) - DEFAULTS.keys() - _FOLLOWS.keys()
+REQUIRED: Final[frozenset[str]] = frozenset(FIELDS) - DEFAULTS.keys() - _FOLLOWS
 
 
 def is_blank(value: object) -> bool:

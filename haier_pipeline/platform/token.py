@@ -33,6 +33,8 @@ BARE: Final = ""
 BEARER: Final = "Bearer "
 
 _LOOK_SECONDS: Final = 0.1
+#: How long calls wait for the one that finds out whether, and how, a new token is accepted.
+_PROBE_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, repr=False)
@@ -208,10 +210,15 @@ class TokenKeeper:
             if credential.is_proven:
                 yield credential
                 return
-            with self._probe:
-                if credential is self._credential and not credential.is_proven:
+            is_alone = self._probe.acquire(timeout=_PROBE_SECONDS)
+            try:
+                # One that hangs holds the others up no longer.
+                if not is_alone or (credential is self._credential and not credential.is_proven):
                     yield credential
                     return
+            finally:
+                if is_alone:
+                    self._probe.release()
 
     def answered(self, credential: Credential, *, is_accepted: bool) -> None:
         """The platform answered something else than 401.
