@@ -96,5 +96,6 @@ def test_the_job_says_what_it_removed(
         "log_rows": 1,
         "rejected_records": 0,
         "answers": 0,
+        "personal_data": 0,
         "dagster_runs": 0,
     }
