@@ -18,8 +18,10 @@ _OURS: Final = ["-P", "-m", "haier_pipeline.orchestration.dev", WEBSERVER]
 
 def run_dev(arguments: Sequence[str]) -> None:
     """Run webserver, daemon and code server until Ctrl-C."""
-    from dagster._cli import dev
+    from dagster._cli import dev as module
 
+    # Any: the name belongs to another module of Dagster's.
+    dev: Any = module
     start = dev.open_ipc_subprocess
 
     def start_ours(parts: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
@@ -34,10 +36,11 @@ def run_dev(arguments: Sequence[str]) -> None:
 
 def run_webserver(arguments: Sequence[str]) -> None:
     """Run Dagster's webserver behind the guard."""
-    from dagster_webserver import cli
+    from dagster_webserver import cli as module
 
     from haier_pipeline.server.dagster_guard import DagsterGuard
 
+    cli: Any = module
     build = cli.create_app_from_workspace_process_context
 
     def build_guarded(*args: Any, **options: Any) -> Any:

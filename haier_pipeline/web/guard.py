@@ -94,9 +94,9 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         size = len(scope["query_string"]) + len(scope.get("raw_path") or b"")
-        if size + sum(len(name) + len(value) for name, value in scope["headers"]) > (
-            MOST_HEADER_BYTES
-        ):
+        # A colon, a space and a line's end each.
+        size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+        if size > MOST_HEADER_BYTES:
             return problem(
                 431, f"headers and address have at most {MOST_HEADER_BYTES // 1024} KB together"
             )

@@ -99,7 +99,7 @@ def _bounded(most_connections: int) -> type[asyncio.Protocol]:
             super().connection_lost(exc)
 
         def data_received(self, data: bytes) -> None:
-            if not self._is_reading and self._is_idle():
+            if self._timer is None and self._is_idle():
                 self._wait(HEADER_SECONDS)
             if not self._has_headers:
                 self._header_bytes += len(data)

@@ -131,7 +131,7 @@ def test_wrong_tokens_shut_an_address_out_and_are_counted(
 
     assert shut_out.status_code == 429
     assert 0 < int(shut_out.headers["Retry-After"]) <= WINDOW_SECONDS
-    # Whoever knows a token is let in from the same address, and one without any is told to send one.
+    # Whoever knows a token is let in from the same address; whoever has none is told to send one.
     assert stranger.get(f"{API}/logs/").status_code == 401
     elsewhere = caller(app, READER_TOKEN).get("/metrics")
     assert f"haier_wrong_tokens_total {float(MOST_FAILURES)}" in elsewhere.text
