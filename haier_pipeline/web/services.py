@@ -94,7 +94,12 @@ class Services:
         Raises:
             InvalidInput: there is no such dealer, or none was named and several are active.
         """
-        names = self.dealers.choose(name)
+        names = self.dealers.active()
+        if name in names:
+            return str(name)
+        if name is not None:
+            # Without the name that was sent: no answer repeats a value.
+            raise InvalidInput(f"dealer is none of the active ones: {', '.join(names)}")
         if len(names) > 1:
             raise InvalidInput(
                 f"several dealers are active, name one as dealer: {', '.join(names)}"
