@@ -5,7 +5,6 @@ command nor the webserver has a place for a middleware, so the two names that ma
 where a version of Dagster lacks them, nothing starts. What the guard judges does not belong here.
 """
 
-import subprocess
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -24,7 +23,7 @@ def run_dev(arguments: Sequence[str]) -> None:
     dev: Any = module
     start = dev.open_ipc_subprocess
 
-    def start_ours(parts: Sequence[str], **options: Any) -> "subprocess.Popen[bytes]":
+    def start_ours(parts: Sequence[str], **options: Any) -> Any:
         program, *rest = parts
         if rest[:2] == _OF_DAGSTER:
             rest = [*_OURS, *rest[2:]]
