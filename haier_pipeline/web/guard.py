@@ -37,7 +37,6 @@ _MEDIA_TYPE: Final = re.compile(
     r"([A-Za-z]+/[A-Za-z.+-]+)(?:\s*;\s*charset\s*=\s*\"?utf-?8\"?)?\s*", re.IGNORECASE
 )
 _COOKIE: Final = re.compile(rb"haier_admin[a-z0-9_]{0,30}=[A-Za-z0-9_-]{0,100}")
-_MOST_COOKIES: Final = 20
 
 _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
@@ -104,6 +103,8 @@ class Guard:
         hosts = headers.getlist("Host")
         if len(hosts) > 1 or not all(map(_HOST.fullmatch, hosts)):
             return problem(400, "the Host header is no name or address")
+        if headers.get("Upgrade", "").lower() == "websocket":
+            return problem(400, "there is no websocket here")
         path = scope["path"]
         if "Transfer-Encoding" in headers:
             return problem(411, "a body tells its length (Content-Length)")
@@ -209,7 +210,7 @@ def _own_cookies(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, by
             cookies += [each for each in value.split(b";") if _COOKIE.fullmatch(each.strip())]
         else:
             kept.append((name, value))
-    return [*kept, (b"cookie", b";".join(cookies[:_MOST_COOKIES]))] if cookies else kept
+    return [*kept, (b"cookie", b";".join(cookies))] if cookies else kept
 
 
 def caller_of(scope: Scope) -> Caller:

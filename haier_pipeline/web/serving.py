@@ -137,6 +137,10 @@ def _bounded(most_connections: int) -> type[asyncio.Protocol]:
             if not self.transport.get_write_buffer_size():
                 super().timeout_keep_alive_handler()
 
+        def _unsupported_upgrade_warning(self) -> None:
+            # No line in the log for what anybody may send; the guard answers.
+            pass
+
         def _is_idle(self) -> bool:
             """Whether every request so far is answered."""
             return self.cycle is None or bool(self.cycle.response_complete)
