@@ -99,7 +99,9 @@ class Services:
             return str(name)
         if name is not None:
             # Without the name that was sent: no answer repeats a value.
-            raise InvalidInput(f"dealer is none of the active ones: {', '.join(names)}")
+            raise InvalidInput(
+                f"there is no active dealer named like that; active: {', '.join(names)}"
+            )
         if len(names) > 1:
             raise InvalidInput(
                 f"several dealers are active, name one as dealer: {', '.join(names)}"
