@@ -33,7 +33,8 @@ BIN = "Scripts" if os.name == "nt" else "bin"
 SUFFIX = ".exe" if os.name == "nt" else ""
 PYTHON = ENVIRONMENT / BIN / f"python{SUFFIX}"
 STAMP = ENVIRONMENT / "bootstrap-stamp"
-DEBIAN_PACKAGES = ("chromium", "fonts-noto-cjk")
+# What some tests need, the program that each is recognised by first.
+DEBIAN_PACKAGES = {"chromium": ("chromium", "fonts-noto-cjk"), "nginx": ("nginx",)}
 
 GATE = (
     ("ruff check", ("-m", "ruff", "check")),
@@ -51,7 +52,7 @@ def main(arguments: list[str]) -> int:
         replace_by([str(ENVIRONMENT / BIN / f"haier{SUFFIX}"), *rest])
     if command == "test":
         set_up(develop=True)
-        install_browser()
+        install_programs()
         return run_gate(rest)
     say("Usage: python3 bootstrap.py haier COMMAND ...  or  python3 bootstrap.py test [PYTEST ...]")
     return 2
@@ -145,25 +146,32 @@ def uv_environment() -> dict[str, str]:
     return environment
 
 
-def install_browser() -> None:
-    """On a Debian where we may, install what the browser tests need; elsewhere they skip."""
+def install_programs() -> None:
+    """On a Debian where we may, install what some tests need; elsewhere they skip."""
     import shutil
     import subprocess
 
-    if shutil.which("chromium"):
+    # A user's path often lacks /usr/sbin.
+    path = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
+    missing = [name for name in DEBIAN_PACKAGES if shutil.which(name, path=path) is None]
+    if not missing:
         return
     apt = shutil.which("apt-get")
     is_root = hasattr(os, "geteuid") and os.geteuid() == 0
     if apt is None or not is_root:
-        say("chromium is not installed: the browser tests will be skipped.")
+        say(f"Not installed: {', '.join(missing)}. The tests that need it will be skipped.")
         return
-    say(f"Installing {' and '.join(DEBIAN_PACKAGES)} for the browser tests ...")
+    packages = [package for name in missing for package in DEBIAN_PACKAGES[name]]
+    say(f"Installing {', '.join(packages)} for the tests ...")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = [apt, "install", "-y", "-qq", "--no-install-recommends", *DEBIAN_PACKAGES]
+    install = [apt, "install", "-y", "-qq", "--no-install-recommends", *packages]
     for command in ([apt, "update", "-qq"], install):
         if subprocess.call(command, env=environment, stdout=sys.stderr) != 0:
-            say("apt-get could not install them: the browser tests will be skipped.")
+            say("apt-get could not install them: the tests that need them will be skipped.")
             return
+    if "nginx" in missing and shutil.which("systemctl"):
+        # Debian starts what it installs; the tests start their own.
+        subprocess.call(["systemctl", "disable", "--now", "--quiet", "nginx"], stdout=sys.stderr)
 
 
 #: pytest's exit code where no test was chosen.

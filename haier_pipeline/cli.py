@@ -517,7 +517,8 @@ def dev(
 
             secret, environment["HAIER_API_TOKENS"] = new_token("dev", "operator")
             errors.print(f"Token:        {secret}  (until Ctrl-C; log in with it)")
-        dagster = [sys.executable, "-m", "dagster", "dev", "--log-level", "warning"]
+        dagster = [sys.executable, "-m", "haier_pipeline.orchestration.dev"]
+        dagster += ["--log-level", "warning"]
         dagster += ["-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
         api = [sys.executable, "-m", "haier_pipeline.cli", "api", "--port", str(api_port)]
         sys.exit(run_together([dagster, api], folder=home, environment=environment))

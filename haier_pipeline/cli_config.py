@@ -243,9 +243,8 @@ def api(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8300,
 ) -> None:
     """Run REST and the admin pages alone, until Ctrl-C."""
-    import uvicorn
-
     from haier_pipeline.orchestration.launch import ProcessLauncher, dagster_problem
+    from haier_pipeline.web import serving
     from haier_pipeline.web.app import build_app
 
     with _installation() as installation:
@@ -263,7 +262,9 @@ def api(
             ),
             dagster_problem=lambda: dagster_problem(installation.engine),
         )
-        uvicorn.run(app, host=host, port=port, access_log=False, server_header=False)
+        serving.run(
+            app, host=host, port=port, trusted_proxies=installation.settings.trusted_proxies
+        )
 
 
 def _values(**given: Any) -> dict[str, Any]:

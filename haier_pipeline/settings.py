@@ -3,6 +3,7 @@
 Each variable is explained in docs/configuration.md.
 """
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,9 +71,10 @@ class Settings:
     ``database_url``: a PostgreSQL of the operator's; ``None`` for the embedded one, which lives in
     ``home`` with Dagster's files and the key. ``secret_keys``: newest first. ``dealer``: the
     configuration keys that came from variables. ``api_tokens``: entries ``name:role:hash`` of REST
-    and the admin pages. ``cors_origins``: web origins whose pages may call REST. ``webhook_url``:
-    the robot that is told of failures; its key is part of the address. ``shrink_days``: a listing
-    is measured by the longest good one of so many days.
+    and the admin pages. ``cors_origins``: web origins whose pages may call REST.
+    ``trusted_proxies``: addresses and networks whose ``X-Forwarded-For`` and ``X-Forwarded-Proto``
+    are believed. ``webhook_url``: the robot that is told of failures; its key is part of the
+    address. ``shrink_days``: a listing is measured by the longest good one of so many days.
     """
 
     home: Path
@@ -82,6 +84,7 @@ class Settings:
     dealer: Mapping[str, str] = field(default_factory=dict, repr=False)
     api_tokens: tuple[str, ...] = field(default=(), repr=False)
     cors_origins: tuple[str, ...] = ()
+    trusted_proxies: tuple[str, ...] = ()
     timetable: Timetable = Timetable()
     retention: Retention = Retention()
     webhook_url: str | None = field(default=None, repr=False)
@@ -92,7 +95,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     """Read the variables; a blank one counts as unset.
 
     Raises:
-        InvalidInput: a number of days is none.
+        InvalidInput: a number of days is none, a proxy's address is none.
     """
     values = {name: text.strip() for name, text in environ.items() if text.strip()}
     home = values.get("HAIER_HOME")
@@ -109,6 +112,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         # Separated by white space too, so that a file with an entry a line can be the value.
         api_tokens=_list(",".join(values.get("HAIER_API_TOKENS", "").split())),
         cors_origins=_list(values.get("HAIER_CORS_ORIGINS")),
+        trusted_proxies=_networks("HAIER_TRUSTED_PROXIES", values),
         timetable=Timetable(
             **{key: values[name] for name, key in TIMETABLE_VARIABLES.items() if name in values}
         ),
@@ -128,6 +132,18 @@ def _days(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 36_500):
         raise InvalidInput(f"{name} is not a number of days such as 90")
     return int(text)
+
+
+def _networks(name: str, values: Mapping[str, str]) -> tuple[str, ...]:
+    networks = _list(values.get(name))
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError:
+            raise InvalidInput(
+                f"{name} is not a list of addresses or networks such as 127.0.0.1,10.0.0.0/24"
+            ) from None
+    return networks
 
 
 def _list(text: str | None) -> tuple[str, ...]:

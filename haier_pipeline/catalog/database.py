@@ -7,11 +7,14 @@ What is done inside a transaction belongs to its neighbours. Errors of the drive
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
 import psycopg
 import simplejson
+from psycopg.abc import Buffer
+from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
@@ -79,6 +82,7 @@ def open_engine(url: URL | str) -> Engine:
 
     @event.listens_for(engine, "connect")
     def prepare(connection: psycopg.Connection[tuple[object, ...]], _: object) -> None:
+        connection.adapters.register_loader("timestamptz", _BoundedTime)
         # psycopg decodes json itself; with our functions numbers stay exact in both directions.
         set_json_dumps(dump_json, connection)
         set_json_loads(load_json, connection)
@@ -92,6 +96,21 @@ def open_engine(url: URL | str) -> Engine:
         connection.autocommit = autocommit
 
     return engine
+
+
+class _BoundedTime(TimestamptzLoader):
+    """PostgreSQL's times reach further than Python's: one beyond is read as the last one there is,
+    so that nobody loses the rows beside it."""
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return super().load(data)
+        except psycopg.DataError:
+            written = bytes(data)
+            is_early = written.startswith(b"-") or written.endswith(b"BC")
+            if is_early:
+                return datetime.min.replace(tzinfo=UTC)
+            return datetime.max.replace(tzinfo=UTC)
 
 
 def upgrade(engine: Engine) -> None:

@@ -37,6 +37,9 @@ STATUS_LABELS: Mapping[str, tuple[str, str]] = {
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
+#: An order that has waited for longer will hardly begin: its process is gone.
+MOST_WAIT = timedelta(minutes=10)
+
 _OPEN = haier_sync_log.c.status.not_in(FINAL_STATUSES)
 
 
@@ -173,6 +176,30 @@ def accept(connection: Connection, attempt: Attempt) -> int:
         status="pending",
     )
     return int(connection.execute(row.returning(haier_sync_log.c.id)).scalar_one())
+
+
+def waiting(connection: Connection, dealer: str, asset_key: str) -> str | None:
+    """The run of the dealer's that was accepted and has not begun, if there is one.
+
+    Whoever asks at the same moment waits until this transaction ends, and then sees its row. What
+    was accepted `MOST_WAIT` ago does not count.
+    """
+    connection.execute(
+        select(func.pg_advisory_xact_lock(func.hashtextextended(f"haier waiting {dealer}", 0)))
+    )
+    table = haier_sync_log
+    run_id: str | None = connection.scalar(
+        select(table.c.run_id)
+        .where(
+            table.c.status == "pending",
+            table.c.dealer == dealer,
+            table.c.asset_key == asset_key,
+            table.c.created_at > func.now() - MOST_WAIT,
+        )
+        .order_by(table.c.created_at.desc())
+        .limit(1)
+    )
+    return run_id
 
 
 def give_up(engine: Engine, run_id: str, message: str) -> int:

@@ -4,6 +4,7 @@ Nothing is stored but a ``manual`` row of the log. What an answer looks like on 
 decided there.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from sqlalchemy import Engine
 
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.log import ManualQuery
-from haier_pipeline.errors import DeadlinePassed, HaierError
+from haier_pipeline.errors import Cancelled, DeadlinePassed, HaierError
 from haier_pipeline.platform.answers import (
     Answer,
     LogisticsRecord,
@@ -32,10 +33,40 @@ from haier_pipeline.sync.run import today
 
 T = TypeVar("T", bound=BaseModel)
 
-#: Calls that are under way at a time, for all callers and dealers together.
+#: Calls of one dealer that are under way at a time. Each dealer has threads of its own: one whose
+#: platform hangs takes none from the others.
 WORKERS: Final = 32
 #: An answer that takes longer is of no use to somebody who waits.
 ATTEMPT_SECONDS: Final = 10.0
+
+
+class _Patience(threading.Event):
+    """A client's ``stop`` that comes for each thread when its caller's time is over.
+
+    The client looks at it wherever it waits, so a call of somebody who is gone ends within a
+    quarter of a second, and its thread is free for the next one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._of_thread = threading.local()
+
+    def begin(self, until: float) -> None:
+        """From here on the calling thread has time until then, in monotonic seconds."""
+        self._of_thread.until = until
+
+    def is_set(self) -> bool:
+        return time.monotonic() >= self._until
+
+    def wait(self, timeout: float | None = None) -> bool:
+        left = max(0.0, self._until - time.monotonic())
+        time.sleep(left if timeout is None else min(timeout, left))
+        return self.is_set()
+
+    @property
+    def _until(self) -> float:
+        until: float = getattr(self._of_thread, "until", math.inf)
+        return until
 
 
 class LiveQueries:
@@ -57,7 +88,8 @@ class LiveQueries:
         self._dealers = dealers
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[DealerConfig, HaierClient]] = {}
-        self._workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="live")
+        self._workers: dict[str, ThreadPoolExecutor] = {}
+        self._patience = _Patience()
 
     def close(self) -> None:
         """End the calls in flight."""
@@ -65,7 +97,9 @@ class LiveQueries:
             for _, client in self._clients.values():
                 client.close()
             self._clients.clear()
-        self._workers.shutdown(wait=True, cancel_futures=True)
+            pools, self._workers = list(self._workers.values()), {}
+        for pool in pools:
+            pool.shutdown(wait=True, cancel_futures=True)
 
     def products(
         self, dealer: str, codes: Sequence[str], *, seconds: float, caller: str
@@ -132,13 +166,19 @@ class LiveQueries:
         began = time.monotonic()
         query = ManualQuery(dealer=dealer, sync_date=today(), endpoint=endpoint, caller=caller)
         about = f"{endpoint}{' of ' if asked else ''}{asked}"
+        until = began + seconds
+
+        def work(client: HaierClient) -> Answer[T]:
+            self._patience.begin(until)
+            return call(client)
+
         try:
-            client = self._client(dealer)
-            future: Future[Answer[T]] = self._workers.submit(call, client)
+            client, workers = self._client(dealer)
+            future: Future[Answer[T]] = workers.submit(work, client)
             try:
-                answer = future.result(max(0.0, seconds - (time.monotonic() - began)))
-            except WaitTimeoutError:
-                # One that has not begun never will; one that has ends by its own deadlines.
+                answer = future.result(max(0.0, until - time.monotonic()))
+            except (WaitTimeoutError, Cancelled):
+                # One that has not begun never will; one that has is out of patience as well.
                 future.cancel()
                 raise DeadlinePassed(
                     f"The {endpoint} call had no answer within the caller's {seconds:.1f} s.",
@@ -156,17 +196,24 @@ class LiveQueries:
         )
         return answer
 
-    def _client(self, dealer: str) -> HaierClient:
+    def _client(self, dealer: str) -> tuple[HaierClient, ThreadPoolExecutor]:
         config = self._dealers.config(dealer)
         with self._lock:
             known = self._clients.get(dealer)
             if known is None or known[0] != config:
                 # The one it replaces is left to the calls that are under way on it.
                 client = self._dealers.client(
-                    config, workers=WORKERS, attempt_seconds=ATTEMPT_SECONDS
+                    config,
+                    stop=self._patience,
+                    workers=WORKERS,
+                    attempt_seconds=ATTEMPT_SECONDS,
                 )
                 self._clients[dealer] = known = (config, client)
-            return known[1]
+            workers = self._workers.get(dealer)
+            if workers is None:
+                workers = ThreadPoolExecutor(WORKERS, thread_name_prefix="live")
+                self._workers[dealer] = workers
+            return known[1], workers
 
     def _note(
         self, query: ManualQuery, began: float, message: str, *, success: int = 0, failed: int = 0

@@ -56,7 +56,8 @@ def place(
     """Accept the order, write its ``pending`` row, and launch it; returns it with its run id.
 
     A ``key`` that the caller has used before launches nothing: the order of then is returned, and
-    True (fault matrix, row 55).
+    True (fault matrix, row 55). Where an order of the dealer waits already to be begun, this one
+    joins it: nothing is launched and that one's run id is returned.
 
     Raises:
         InvalidConfig: the dealer's configuration cannot be used; nothing was accepted.
@@ -66,11 +67,15 @@ def place(
     accepted = replace(order, run_id=str(uuid.uuid4()))
     request = hashlib.sha256(json.dumps(asdict(order), sort_keys=True).encode()).hexdigest()
 
-    def work(connection: Connection) -> str:
+    def work(connection: Connection) -> tuple[str, bool]:
+        # Each start costs a process: however often it is ordered, one of a dealer's waits.
+        waiting = log.waiting(connection, order.dealer, _FIRST_ASSET)
         if key is not None:
-            earlier = _claim(connection, caller, key, request, accepted.run_id)
+            earlier = _claim(connection, caller, key, request, waiting or accepted.run_id)
             if earlier is not None:
-                return earlier
+                return earlier, True
+        if waiting is not None:
+            return waiting, False
         log.accept(
             connection,
             Attempt(
@@ -82,11 +87,11 @@ def place(
                 root_run_id=accepted.run_id,
             ),
         )
-        return accepted.run_id
+        return accepted.run_id, False
 
-    run_id = transaction(engine, work)
+    run_id, is_repeated = transaction(engine, work)
     if run_id != accepted.run_id:
-        return replace(order, run_id=run_id), True
+        return replace(order, run_id=run_id), is_repeated
     try:
         launch(accepted)
     except HaierError as error:

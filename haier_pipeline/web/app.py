@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
@@ -15,10 +15,9 @@ from haier_pipeline.installation import Installation
 from haier_pipeline.web import catalog, configs, docs, health, live, logs, metrics, problems, syncs
 from haier_pipeline.web.admin.app import mount_admin
 from haier_pipeline.web.auth import Tokens
-from haier_pipeline.web.guard import Guard
+from haier_pipeline.web.guard import REST, Guard
+from haier_pipeline.web.parameters import only_known
 from haier_pipeline.web.services import Launch, Services
-
-PREFIX = "/api/haier"
 
 DESCRIPTION = """
 Reads a Haier dealer's catalog, asks the platform for live prices and stock, keeps the dealers'
@@ -80,16 +79,18 @@ def build_app(
         description=DESCRIPTION,
         docs_url=None,
         redoc_url=None,
+        # The guard does it; the framework would redirect to whatever `Host` says.
+        redirect_slashes=False,
         middleware=middleware,
         lifespan=lifespan,
     )
     app.state.services = services
     problems.add_handlers(app)
     app.include_router(health.router)
-    app.include_router(metrics.router)
+    app.include_router(metrics.router, dependencies=[Depends(only_known)])
     app.include_router(docs.router)
     for router in (catalog.router, logs.router, live.router, configs.router, syncs.router):
-        app.include_router(router, prefix=PREFIX)
+        app.include_router(router, prefix=REST, dependencies=[Depends(only_known)])
     docs.complete_description(app)
     mount_admin(app)
     return app

@@ -6,6 +6,7 @@ dictionary to try. What a role may do on which route is decided in ``guard``.
 
 import hashlib
 import hmac
+import ipaddress
 import re
 import secrets
 import threading
@@ -97,10 +98,24 @@ def _digest(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-class FailureLimit:
-    """Counts wrong tokens, and shuts an address out that sends too many of them.
+def network_of(address: str) -> str:
+    """What counts as one sender: an IPv4 address, or the /64 that an IPv6 subscriber is given."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            return str(found.ipv4_mapped)
+        return str(ipaddress.ip_network((int(found), 64), strict=False))
+    return str(found)
 
-    ``clock`` gives monotonic seconds. Kept in memory: a restart forgives.
+
+class FailureLimit:
+    """Counts wrong tokens, and judges no more of an address (`network_of`) that sends too many.
+
+    A right token is let in all the same: whoever shares an address with an attacker is not shut out
+    by him. ``clock`` gives monotonic seconds. Kept in memory: a restart forgives.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -112,13 +127,13 @@ class FailureLimit:
     def seconds_left(self, address: str) -> float:
         """How long the address is still shut out; 0 where it is not."""
         with self._lock:
-            began, count = self._failures.get(address, (0.0, 0))
+            began, count = self._failures.get(network_of(address), (0.0, 0))
             left = began + WINDOW_SECONDS - self._clock()
             return left if count >= MOST_FAILURES and left > 0 else 0.0
 
     def count(self, address: str) -> None:
         """Note a wrong token from the address."""
-        now = self._clock()
+        now, address = self._clock(), network_of(address)
         with self._lock:
             self.total += 1
             began, count = self._failures.pop(address, (now, 0))

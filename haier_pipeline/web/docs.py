@@ -7,7 +7,7 @@ from fastapi import APIRouter, FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.responses import HTMLResponse, Response
 
-from haier_pipeline.web.guard import DOCS, OPEN
+from haier_pipeline.web.guard import DOCS, OPEN, OWN_LOGIN
 from haier_pipeline.web.problems import ProblemResponse
 
 router = APIRouter(include_in_schema=False)
@@ -39,6 +39,13 @@ _ASSETS: Final = {
     "swagger-ui.css": "text/css",
     "swagger-ui-bundle.js": "text/javascript",
 }
+
+
+@router.get("/")
+async def root() -> Response:
+    """Who opens the address itself wants the pages."""
+    # Relative: `Host` is whatever was sent.
+    return Response(status_code=307, headers={"Location": OWN_LOGIN.removeprefix("/") + "/"})
 
 
 @router.get(DOCS)

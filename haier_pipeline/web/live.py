@@ -203,16 +203,16 @@ async def _ask(
     seconds: float,
     ask: Callable[[str, float, str], T],
 ) -> T:
-    """Run the query in a thread of the live queries, within what is left of the caller's time."""
+    """Run the query in a thread of the dealer's, within what is left of the caller's time."""
     began = time.monotonic()
-    limiter = services.live_limiter
+    name = await anyio.to_thread.run_sync(services.choose_dealer, dealer)
+    limiter = services.live_limiter(name)
     if limiter.available_tokens < 1:
         raise WebError(
             503, "too many callers wait for the platform already", headers={"Retry-After": "1"}
         )
 
     def work() -> T:
-        name = services.choose_dealer(dealer)
         left = max(0.0, seconds - (time.monotonic() - began))
         return ask(name, left, caller_of(request.scope).name)
 

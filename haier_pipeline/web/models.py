@@ -15,9 +15,12 @@ T = TypeVar("T")
 MOST_ROWS: Final = 200
 MOST_CODES: Final = 100
 
+#: What no parameter may hold: C0 and C1 controls, line separators, bidirectional controls. They
+#: would act on the terminal or the page that shows them.
+CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 #: Text that a database column can hold and a log line can show.
-PRINTABLE: Final = r"^[^\x00-\x1f\x7f]+$"
-CODE: Final = r"^[^\x00-\x1f\x7f,]{1,100}$"
+PRINTABLE: Final = rf"^[^{CONTROLS}]+$"
+CODE: Final = rf"^[^{CONTROLS},]{{1,100}}$"
 COUNTY: Final = r"^[0-9]{6}$"
 
 Amount = Annotated[str, Field(description="CNY, an exact decimal", examples=["2999.00"])]
@@ -232,7 +235,7 @@ Secret = Annotated[
     SecretStr | None,
     Field(json_schema_extra={"writeOnly": True}, max_length=500),
 ]
-_ConfigText = Annotated[str | None, Field(max_length=500)]
+_ConfigText = Annotated[str | None, Field(max_length=500, pattern=rf"^[^{CONTROLS}]*$")]
 
 
 class ConfigValues(_Body):
@@ -285,7 +288,9 @@ class ConfigValues(_Body):
 class NewDealer(_Body):
     """A dealer to be stored."""
 
-    name: str = Field(min_length=1, max_length=MAX_NAME_LENGTH, examples=["beijing"])
+    name: str = Field(
+        min_length=1, max_length=MAX_NAME_LENGTH, pattern=PRINTABLE, examples=["beijing"]
+    )
     config: ConfigValues
     is_active: bool = Field(True, strict=True)
 

@@ -1,14 +1,15 @@
-"""Query parameters that several routes share."""
+"""Query parameters: those that several routes share, and the refusal of those that none knows."""
 
 import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import Query
+from fastapi import Query, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 
 from haier_pipeline.platform.config import MAX_NAME_LENGTH
+from haier_pipeline.web.guard import REST
 from haier_pipeline.web.models import CODE, PRINTABLE
 
 DealerName = Annotated[
@@ -20,6 +21,7 @@ DealerName = Annotated[
     ),
 ]
 _CODE = re.compile(CODE)
+_MOST_NAMED = 20
 
 
 def read_codes(text: str | None, *, most: int, name: str = "code") -> Sequence[str]:
@@ -36,6 +38,36 @@ def read_codes(text: str | None, *, most: int, name: str = "code") -> Sequence[s
     if not all(_CODE.fullmatch(code) for code in codes):
         raise invalid(name, "holds a blank code, or one longer than 100 characters")
     return codes
+
+
+async def only_known(request: Request) -> None:
+    """Refuse a query parameter that the description of the route does not have, or that is given
+    twice: ignored, a misspelt filter would answer with everything.
+
+    Raises:
+        RequestValidationError: it names the parameters.
+    """
+    if not request.scope["query_string"]:
+        return
+    paths, path = request.app.openapi()["paths"], request.scope["route"].path_format
+    # The framework names a route without what it was included under.
+    operation = (paths.get(REST + path) or paths[path])[request.method.lower()]
+    known = {each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"}
+    given = [name for name, _ in request.query_params.multi_items()]
+    found = [
+        {"loc": ("query", name), "msg": message, "type": "value"}
+        for name in dict.fromkeys(given)
+        for message in [
+            "is no parameter of this route"
+            if name not in known
+            else "is given more than once"
+            if given.count(name) > 1
+            else ""
+        ]
+        if message
+    ]
+    if found:
+        raise RequestValidationError(found[:_MOST_NAMED])
 
 
 def described(model: type[BaseModel]) -> list[dict[str, Any]]:

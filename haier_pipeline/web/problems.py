@@ -6,6 +6,7 @@ it may have been a secret.
 
 import logging
 import math
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, Final
@@ -182,9 +183,16 @@ def add_handlers(app: FastAPI) -> None:
         return problem(500, "an unexpected error; the server's log has more")
 
 
+_FIELD: Final = re.compile(r"[A-Za-z0-9_-]{1,40}")
+
+
 def _place(found: Any) -> str:
-    """``query.limit`` as ``limit``, ``body.config.base_url`` as ``config.base_url``."""
+    """``query.limit`` as ``limit``, ``body.config.base_url`` as ``config.base_url``.
+
+    A name that nobody knows was sent too: it is repeated only if it could be a field's.
+    """
     parts = [str(part) for part in found["loc"]]
+    parts = [part if _FIELD.fullmatch(part) else "(unreadable name)" for part in parts]
     # Behind the key of a JSON error comes only the position of the character.
     if found["type"] == "json_invalid":
         return "body"
@@ -199,14 +207,16 @@ _DESCRIPTIONS: Final = {
     409: "What is there does not allow it",
     411: "The body does not tell its length",
     413: "The body is too large",
+    415: "The body is not JSON in UTF-8",
     422: "A parameter or field is wrong; `errors` names it",
     429: "Too many wrong tokens from this address",
+    431: "The headers or the address are too large",
     500: "An unexpected error; the server's log has more",
     502: "The platform refused",
     503: "The platform or the database is away or overloaded; see `Retry-After`",
     504: "No answer in time",
 }
-EVERYWHERE: Final = (400, 401, 403, 411, 413, 422, 429, 500, 503)
+EVERYWHERE: Final = (400, 401, 403, 411, 413, 415, 422, 429, 431, 500, 503)
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

@@ -19,6 +19,7 @@ from haier_pipeline.sync.orders import Order
 from haier_pipeline.web.auth import FailureLimit, Tokens
 from haier_pipeline.web.counters import SyncCounters
 
+#: Callers of one dealer's live queries that wait at a time.
 MOST_WAITING: Final = 64
 MOST_READING: Final = 4
 
@@ -47,6 +48,7 @@ class Services:
         self.dagster_problem = dagster_problem
         self._opening = threading.RLock()
         self._active: tuple[float, list[str]] = (-math.inf, [])
+        self._live_limiters: dict[str, CapacityLimiter] = {}
 
     @property
     def engine(self) -> Engine:
@@ -64,11 +66,10 @@ class Services:
         with self._opening:
             return LiveQueries(self.engine, self.dealers)
 
-    @cached_property
-    def live_limiter(self) -> CapacityLimiter:
-        """Callers of live queries that wait at a time. They have threads of their own: however
-        slow the platform is, the catalog answers."""
-        return CapacityLimiter(MOST_WAITING)
+    def live_limiter(self, dealer: str) -> CapacityLimiter:
+        """Callers of one dealer's live queries that wait at a time. They have threads of their own:
+        however slow this dealer's platform is, the catalog and the other dealers answer."""
+        return self._live_limiters.setdefault(dealer, CapacityLimiter(MOST_WAITING))
 
     @cached_property
     def catalog_limiter(self) -> CapacityLimiter:
@@ -93,7 +94,14 @@ class Services:
         Raises:
             InvalidInput: there is no such dealer, or none was named and several are active.
         """
-        names = self.dealers.choose(name)
+        names = self.dealers.active()
+        if name in names:
+            return str(name)
+        if name is not None:
+            # Without the name that was sent: no answer repeats a value.
+            raise InvalidInput(
+                f"there is no active dealer named like that; active: {', '.join(names)}"
+            )
         if len(names) > 1:
             raise InvalidInput(
                 f"several dealers are active, name one as dealer: {', '.join(names)}"

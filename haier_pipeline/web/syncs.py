@@ -31,7 +31,8 @@ def start(
     ] = None,
 ) -> Answer[AcceptedSync]:
     """Accepts a sync of today and answers at once; `GET logs/?run_id=` tells how it goes. Where
-    another sync of the dealer is at work, this one ends with "already running"."""
+    another sync of the dealer is at work, this one ends with "already running"; where one waits to
+    be begun, the answer is that one's run id."""
     order, is_repeated = place(
         services.engine,
         services.dealers,

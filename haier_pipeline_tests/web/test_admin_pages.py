@@ -4,6 +4,7 @@ import ast
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from haier_pipeline.catalog.tables import (
 from haier_pipeline.installation import Installation
 from haier_pipeline.sync.run import today
 from haier_pipeline.web import admin
+from haier_pipeline.web.admin import rendering
 from haier_pipeline.web.admin.charts import HEIGHT, Column, Part, draw
 from haier_pipeline.web.admin.words import CHANGE_LABELS, CHINESE
 from haier_pipeline_tests.web.admin_visitor import Visitor
@@ -540,3 +542,68 @@ def test_stock_that_was_never_named_is_still_shown(engine: Engine) -> None:
         connection.execute(text("DELETE FROM product"))
 
     assert [row.name for row in browse.stock(engine, "shop", limit=10)] == [None, None]
+
+
+# ------------------------------------------------------------------------------- what is strange
+
+
+@pytest.mark.parametrize(
+    "moment",
+    ["9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59+00", "294276-01-01", "infinity",
+     "-infinity", "4713-01-01 BC", "0001-01-01T00:00:00+00"],
+)  # fmt: skip
+def test_a_date_beyond_the_calendar_takes_nothing_from_the_rows_beside_it(
+    olga: Visitor, engine: Engine, moment: str
+) -> None:
+    codes = add_catalog(engine, "shop", 3)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE product_stock SET expected_delivery_at = :moment, synced_at = :moment,"
+                " delivery_hours = 9999 WHERE product_code = :code AND sec_code = 'W1'"
+            ),
+            {"moment": moment, "code": codes[0]},
+        )
+        connection.execute(
+            text("UPDATE product SET last_sync_at = :moment WHERE product_code = :code"),
+            {"moment": moment, "code": codes[0]},
+        )
+
+    stock = olga.page("/stock", dealer="shop")
+
+    assert all(stock.count(code) >= 2 for code in codes)
+    assert olga.get("/product", dealer="shop", code=codes[0]).status_code == 200
+    assert all(code in olga.page("/products", dealer="shop") for code in codes)
+    assert olga.get("/").status_code == 200
+
+
+def test_a_number_that_is_none_is_shown_as_it_is() -> None:
+    filters = rendering._TEMPLATES.filters
+
+    for name in ("amount", "percent", "count_"):
+        for value in ("NaN", "Infinity", "1E+999999", "no number"):
+            assert filters[name](value) == value
+    assert filters["amount"]("1234.5") == "1,234.50"
+    assert filters["percent"]("0.03") == "3.00 %"
+    assert filters["moment"]("12026-01-01T00:00:00+00:00") == "12026-01-01T00:00:00+00:00"
+    words = rendering.Words("zh")
+    assert (words.type("new"), words.status("new"), words.kind("new")) == ("new", "new", "new")
+    assert (words.duration(float("nan")), words.short(float("inf"))) == ("–", "–")
+    assert rendering._pretty({"a": Decimal("1E+400"), "b": Decimal("1.50")}).count("1E+400") == 1
+
+
+def test_control_characters_are_shown_and_not_obeyed(olga: Visitor, engine: Engine) -> None:
+    """What the platform sent may turn a line round or end it."""
+    strange = "a\u202eb\u2066c\x9b31m\x1b]0;x\x07d\u2028e"
+    add_catalog(engine, "shop", 1, name=strange)
+    number = add_entry(engine, message=strange)
+
+    for page in (
+        olga.page("/products", dealer="shop"),
+        olga.page("/product", dealer="shop", code="GA000"),
+        olga.page("/changes", dealer="shop"),
+        olga.page("/log"),
+        olga.page(f"/log/{number}"),
+    ):
+        assert "a[U+202E]b[U+2066]c[U+009B]31m[U+001B]]0;x[U+0007]d[U+2028]e" in page
+        assert not [sign for sign in strange if not sign.isprintable() and sign in page]

@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -232,3 +233,33 @@ def every_table(connection: Any) -> list[Table]:
     found.reflect(connection)
     assert set(metadata.tables) <= set(found.tables)
     return list(found.tables.values())
+
+
+def test_a_dealer_whose_platform_hangs_holds_up_no_other(
+    operator: TestClient, config: dict[str, Any], dealer: Any, sandbox: SandboxProcess
+) -> None:
+    """Forty callers wait a second each for the one; the other's is answered as ever."""
+    with SandboxProcess() as hanging:
+        hanging.fault(interface="balance", kind="hang", seconds=60)
+        address = {"base_url": hanging.url, "token_url": f"{hanging.url}/oauth2/auth"}
+        operator.post(f"{API}/config/", json={"name": "slow", "config": {**config, **address}})
+        assert operator.get(f"{API}/balance/?dealer=shop").status_code == 200
+        with ThreadPoolExecutor(40) as callers:
+            slow = [
+                callers.submit(operator.get, f"{API}/balance/?dealer=slow&timeout=1")
+                for _ in range(40)
+            ]
+            time.sleep(0.3)
+            began = time.monotonic()
+            beside = operator.get(f"{API}/balance/?dealer=shop&timeout=10")
+            beside_seconds = time.monotonic() - began
+        statuses = {each.result().status_code for each in slow}
+        # Whoever has left took the calls along: the next ones find threads.
+        time.sleep(0.5)
+        hanging.clear_faults()
+        afterwards = operator.get(f"{API}/balance/?dealer=slow&timeout=3")
+
+    assert beside.status_code == 200
+    assert beside_seconds < 8
+    assert statuses <= {503, 504}
+    assert afterwards.status_code == 200

@@ -52,6 +52,8 @@ class Upstream(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    do_POST = do_GET  # noqa: N815 - the name that http.server looks for
+
     def log_message(self, *_: Any) -> None: ...
 
 
@@ -113,7 +115,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             ("/etc/ssl/private/", f"{folder}/"),
             ("/etc/nginx/", f"{folder}/"),
             ("127.0.0.1:8300", f"127.0.0.1:{rest}"),
-            ("127.0.0.1:3000", f"127.0.0.1:{dagster}"),
+            ("http://127.0.0.1:3000", f"http://127.0.0.1:{dagster}"),
         ):
             assert printed in example
             example = example.replace(printed, own)
@@ -149,9 +151,12 @@ def trusting() -> ssl.SSLContext:
     return context
 
 
-def ask(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, str]:
+def ask(
+    port: int, path: str, headers: dict[str, str] | None = None, *, method: str = "GET"
+) -> tuple[int, str]:
     connection = HTTPSConnection("127.0.0.1", port, context=trusting(), timeout=10)
-    connection.request("GET", path, headers={"Host": "haier.example.com", **(headers or {})})
+    sent = {"Host": "haier.example.com", "Accept": "text/html", **(headers or {})}
+    connection.request(method, path, headers=sent)
     answer = connection.getresponse()
     text = answer.read().decode()
     connection.close()
@@ -164,6 +169,50 @@ def test_dagster_is_closed_without_the_password(port: int) -> None:
         status, text = ask(port, path, BASIC)
         assert (status, text.split()[0]) == (200, "dagster"), path
         assert "Authorization=" not in text
+        # As `haier dev` wants to be called.
+        assert "Host=127.0.0.1:3000" in text
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://haier.example.com"},
+    ],
+)
+def test_a_foreign_page_reaches_dagster_by_no_way(port: int, header: dict[str, str]) -> None:
+    for path in ("/", "/graphql", "/graphql?query=mutation{x}", "/runs"):
+        for method in ("GET", "POST"):
+            assert ask(port, path, BASIC | header, method=method)[0] == 403, path
+    assert b" 403 " in upgrade(port, BASIC | header)
+
+
+def test_dagsters_own_pages_pass(port: int) -> None:
+    headers: list[dict[str, str]] = [
+        {},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "same-origin", "Origin": "https://haier.example.com"},
+    ]
+    for header in headers:
+        for method in ("GET", "POST"):
+            status, text = ask(port, "/graphql", BASIC | header, method=method)
+            assert (status, text.split()[0]) == (200, "dagster")
+            assert "Origin=" not in text
+
+
+def test_graphql_by_get_is_a_page_and_nothing_else(port: int) -> None:
+    for path in ("/graphql", "/graphql/", "/%67raphql", "//graphql", "/graphql?query=mutation{x}"):
+        assert ask(port, path, BASIC | {"Accept": "image/avif,*/*"})[0] == 403, path
+        assert ask(port, path, BASIC | {"Accept": "text/html"})[0] == 200, path
+    assert ask(port, "/runs", BASIC | {"Accept": "*/*"})[0] == 200
+
+
+def test_another_name_that_leads_here_is_refused(port: int) -> None:
+    for path in ("/", "/graphql", "/admin/login", "/healthz"):
+        assert ask(port, path, BASIC | {"Host": "evil.example"})[0] == 421, path
 
 
 def test_rest_and_the_pages_pass_with_their_own_login_and_the_callers_address(port: int) -> None:

@@ -3,10 +3,12 @@
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from haier_pipeline.catalog import log
@@ -40,8 +42,10 @@ def test_one_idempotency_key_starts_one_sync(
     assert first.json() == second.json()
     assert second.headers["Idempotent-Replayed"] == "true"
     assert other.status_code == 409
-    assert unkeyed.json()["data"]["run_id"] != first.json()["data"]["run_id"]
-    assert len(launched) == 2
+    # The first one waits still, so this one joins it without being a repetition.
+    assert unkeyed.json() == first.json()
+    assert "Idempotent-Replayed" not in unkeyed.headers
+    assert len(launched) == 1
     run_id = first.json()["data"]["run_id"]
     (row,) = reader.get(f"{API}/logs/?run_id={run_id}").json()["data"]
     assert (row["status"], row["asset_key"], row["dealer"]) == (
@@ -244,3 +248,40 @@ def test_a_dealer_that_is_disabled_in_mid_run_stops_at_the_next_batch(
     with installation.engine.connect() as connection:
         kept = connection.exec_driver_sql("SELECT count(*) FROM raw_stock_level").scalar()
     assert kept == stock.result.success
+
+
+def test_one_sync_of_a_dealer_waits_however_often_it_is_ordered(
+    operator: TestClient,
+    installation: Installation,
+    config: dict[str, Any],
+    dealer: Any,
+    launched: list[Order],
+) -> None:
+    """Each start costs a process."""
+    operator.post(f"{API}/config/", json={"name": "second", "config": config})
+    with ThreadPoolExecutor(8) as callers:
+        orders = [callers.submit(operator.post, SYNC, json={"dealer": "shop"}) for _ in range(16)]
+        answers = [each.result() for each in orders]
+    other = operator.post(SYNC, json={"dealer": "second"})
+
+    assert {answer.status_code for answer in (*answers, other)} == {202}
+    assert len({answer.json()["data"]["run_id"] for answer in answers}) == 1
+    assert not any("Idempotent-Replayed" in answer.headers for answer in answers)
+    assert [order.dealer for order in launched] == ["shop", "second"]
+
+    # What has begun does not wait any more.
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE haier_sync_log SET status = 'processing'"))
+    again = operator.post(SYNC, json={"dealer": "shop"}).json()["data"]["run_id"]
+    assert [order.run_id for order in launched][2:] == [again]
+
+
+def test_an_order_whose_process_is_gone_keeps_none_waiting(
+    operator: TestClient, installation: Installation, dealer: Any, launched: list[Order]
+) -> None:
+    operator.post(SYNC, json={})
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE haier_sync_log SET created_at = now() - interval '1 h'"))
+    operator.post(SYNC, json={})
+
+    assert len({order.run_id for order in launched}) == 2

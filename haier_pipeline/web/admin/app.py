@@ -4,9 +4,10 @@ Only what concerns all pages belongs here.
 """
 
 import logging
+import re
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -30,12 +31,14 @@ from haier_pipeline.web.admin.sessions import (
     session_of,
 )
 from haier_pipeline.web.guard import OWN_LOGIN
+from haier_pipeline.web.models import CONTROLS
 from haier_pipeline.web.problems import WebError, of_error
 from haier_pipeline.web.services import Services
 
 logger = logging.getLogger(__name__)
 
 _STATIC: Final = Path(__file__).parent / "static"
+_INSIDE: Final = re.compile(rf"/(?![/\\])[^\\{CONTROLS}]{{0,2000}}")
 _FILES: Final = {"admin.css": "text/css", "icon.svg": "image/svg+xml"}
 
 # Open to everybody: what nobody needs a session for.
@@ -49,7 +52,8 @@ def mount_admin(app: FastAPI) -> None:
 
 def build_admin(services: Services, sessions: Sessions | None = None) -> FastAPI:
     """The pages as an app of their own."""
-    admin = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    # What the framework redirects to it takes from `Host`, which anybody may send.
+    admin = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
     admin.state.services = services
     admin.state.sessions = sessions or Sessions()
     _add_handlers(admin)
@@ -81,8 +85,7 @@ def show_login(request: Request) -> HTMLResponse:
 @_door.post("/login")
 def login(request: Request, form: LoginForm) -> Response:
     """Begin a session and go where the visitor wanted to."""
-    token = form.get("token", "")
-    number = log_in(request, token if isinstance(token, str) else "")
+    number = log_in(request, form.get("token", ""))
     if number is None:
         return _login_page(request, wrong=True)
     response = RedirectResponse(_inside(request), status_code=303)
@@ -117,11 +120,9 @@ def _inside(request: Request) -> str:
     """Where to go after the login: a page of ours, never another site's."""
     root = str(request.scope["root_path"])
     wanted = request.query_params.get("next", "")
-    parts = urlsplit(wanted)
-    is_ours = wanted.startswith("/") and not wanted.startswith(("//", "/\\"))
-    if not is_ours or parts.netloc or any(ord(sign) < 0x20 for sign in wanted):
-        return root + "/"
-    return root + wanted
+    # Whatever follows the root stays behind it; what a browser might read otherwise is left out.
+    is_ours = _INSIDE.fullmatch(wanted) is not None
+    return root + (wanted if is_ours else "/")
 
 
 def _add_handlers(admin: FastAPI) -> None:

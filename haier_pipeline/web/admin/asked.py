@@ -13,12 +13,14 @@ from typing import Final
 from fastapi import Request
 
 from haier_pipeline.errors import InvalidInput
-from haier_pipeline.web.models import PRINTABLE
+from haier_pipeline.web.models import CONTROLS
 
 PAGE_ROWS: Final = 50
-_PRINTABLE: Final = re.compile(PRINTABLE)
+# JSON can bring halves of a surrogate pair, which no database and no page can hold.
+_PRINTABLE: Final = re.compile(rf"[^{CONTROLS}\ud800-\udfff]+")
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _MOST_CHARACTERS: Final = 200
+_MOST_KEY_CHARACTERS: Final = 1_000
 
 
 class Asked:
@@ -75,8 +77,8 @@ class Asked:
         if not sent:
             return None
         try:
-            parts = json.loads(sent)
-        except ValueError:
+            parts = json.loads(sent) if len(sent) <= _MOST_KEY_CHARACTERS else None
+        except (ValueError, RecursionError):
             parts = None
         if (
             not isinstance(parts, list)

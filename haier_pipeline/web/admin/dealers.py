@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
-from starlette.datastructures import FormData
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from haier_pipeline.errors import Conflict, HaierError, InvalidConfig, InvalidInput, NotFound
@@ -23,7 +22,7 @@ from haier_pipeline.platform.config import (
 from haier_pipeline.sync.dealers import ENVIRONMENT_ID, SANDBOX_DEALER, Dealer, Trial
 from haier_pipeline.sync.orders import Order, place
 from haier_pipeline.web.admin.rendering import render
-from haier_pipeline.web.admin.sessions import Notice, OperatorsForm, Session, SessionHere
+from haier_pipeline.web.admin.sessions import Form, Notice, OperatorsForm, Session, SessionHere
 from haier_pipeline.web.services import Services, ServicesHere
 
 router = APIRouter()
@@ -72,7 +71,7 @@ def create(
         dealer = services.dealers.create(sent["name"], values, active=form.get("is_active") == "on")
     except (InvalidInput, Conflict) as error:
         return _form(request, session, None, {**sent, "is_active": _text(form, "is_active")}, error)
-    session.notices.append(Notice(True, "The dealer is stored. Test its connection next."))
+    session.say(Notice(True, "The dealer is stored. Test its connection next."))
     return _to(request, f"/dealers/{dealer.id}")
 
 
@@ -111,7 +110,7 @@ def update(
         raise
     except (InvalidInput, Conflict) as error:
         return _form(request, session, dealer, {**before, **sent}, error)
-    session.notices.append(Notice(True, "The changes are stored."))
+    session.say(Notice(True, "The changes are stored."))
     return _to(request, f"/dealers/{number}")
 
 
@@ -150,7 +149,7 @@ def test(
             "token": "The platform gives no token.",
             "listing": "The token works, the listing does not.",
         }[trial.failed]
-        session.notices.append(Notice(trial.ok, headline, trial.message))
+        session.say(Notice(trial.ok, headline, trial.message))
     return _to(request, f"/dealers/{number}")
 
 
@@ -183,10 +182,10 @@ def _act(session: Session, work: Callable[[], Any], done: str | None) -> Any:
     except NotFound:
         raise
     except HaierError as error:
-        session.notices.append(Notice(False, "That did not work.", str(error)))
+        session.say(Notice(False, "That did not work.", str(error)))
         return None
     if done is not None:
-        session.notices.append(Notice(True, done))
+        session.say(Notice(True, done))
     return result
 
 
@@ -236,13 +235,12 @@ def _in_form(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _sent(form: FormData) -> dict[str, str]:
+def _sent(form: Form) -> dict[str, str]:
     return {key: _text(form, key) for key in ("name", *FORM)}
 
 
-def _text(form: FormData, key: str) -> str:
-    value = form.get(key, "")
-    return value.strip() if isinstance(value, str) else ""
+def _text(form: Form, key: str) -> str:
+    return form.get(key, "").strip()
 
 
 def _new_key() -> str:

@@ -1,13 +1,17 @@
 """Pages out of templates: the language, the words' forms, the headers of every answer.
 
-Everything a template prints is escaped, whoever it came from (fault matrix, row 54).
+Everything a template prints is escaped, whoever it came from (fault matrix, row 54), and control
+characters in it are shown instead of obeyed. A value that cannot be shown in its form is shown as
+it is: one strange row takes nothing from the others.
 """
 
 import json
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
@@ -19,6 +23,7 @@ from starlette.responses import HTMLResponse
 from haier_pipeline.catalog.log import SHANGHAI, STATUS_LABELS, TYPE_LABELS
 from haier_pipeline.web.admin.sessions import Session
 from haier_pipeline.web.admin.words import CHANGE_LABELS, CHINESE
+from haier_pipeline.web.models import CONTROLS
 
 Language = Literal["en", "zh"]
 
@@ -43,17 +48,20 @@ class Words:
         text = CHINESE[english] if self.language == "zh" else english
         return text.format(**values) if values else text
 
+    # A newer program beside this one may write words that this one has no label for.
     def type(self, sync_type: str) -> str:
-        return TYPE_LABELS[sync_type][self._place]
+        return self._label(TYPE_LABELS, sync_type)
 
     def status(self, status: str) -> str:
-        return STATUS_LABELS[status][self._place]
+        return self._label(STATUS_LABELS, status)
 
     def kind(self, change: str) -> str:
-        return CHANGE_LABELS[change][self._place]
+        return self._label(CHANGE_LABELS, change)
 
     def short(self, value: float) -> str:
-        """A number beside a chart."""
+        """A number beside a chart; "–" for one that is none."""
+        if not math.isfinite(value):
+            return "–"
         for size, english in ((1_000_000, "M"), (1_000, "k")):
             if value >= size:
                 return f"{value / size:g}{english}"
@@ -74,35 +82,47 @@ class Words:
         raise AssertionError
 
     def duration(self, seconds: float | None) -> str:
-        if seconds is None:
+        if seconds is None or not math.isfinite(seconds):
             return "–"
         if seconds < 60:
             return self("{n} s", n=f"{seconds:.1f}")
         minutes, rest = divmod(round(seconds), 60)
         return self("{m} min {s} s", m=minutes, s=rest)
 
-    @property
-    def _place(self) -> int:
-        return 0 if self.language == "en" else 1
+    def _label(self, labels: Mapping[str, Sequence[str]], word: str) -> str:
+        return labels[word][0 if self.language == "en" else 1] if word in labels else word
 
 
 def _moment(value: datetime | str | None) -> str:
     if value is None:
         return "–"
-    moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return f"{moment.astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S}"
+    try:
+        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
+        return f"{moment.astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S}"
+    # A database knows times that no calendar of ours does.
+    except (ValueError, OverflowError):
+        return str(value)
 
 
 def _amount(value: str | Decimal | None) -> str:
-    return "–" if value is None else f"{Decimal(value):,.2f}"
+    return "–" if value is None else _number(value, lambda number: f"{number:,.2f}")
 
 
-def _percent(fraction: str | None) -> str:
-    return "–" if fraction is None else f"{Decimal(fraction) * 100:.2f} %"
+def _percent(fraction: str | Decimal | None) -> str:
+    return "–" if fraction is None else _number(fraction, lambda number: f"{number * 100:.2f} %")
 
 
 def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
+    return "–" if value is None else _number(value, lambda number: f"{number:,.0f}")
+
+
+def _number(value: Any, shown: Callable[[Decimal], str]) -> str:
+    try:
+        number = Decimal(value)
+        # A hundred digits are none of a price; written out, 1E+999999 would be a megabyte.
+        return shown(number) if number.is_finite() and number.adjusted() < 100 else str(value)
+    except (DecimalException, ValueError, TypeError, OverflowError):
+        return str(value)
 
 
 def _pretty(value: Any) -> str:
@@ -112,14 +132,27 @@ def _pretty(value: Any) -> str:
 
 def _json_default(value: object) -> object:
     if isinstance(value, Decimal):
+        if not value.is_finite() or abs(value.adjusted()) > 15:
+            return str(value)
         return int(value) if value == value.to_integral_value() else float(value)
     if isinstance(value, date):
         return value.isoformat()
     return str(value)
 
 
+_HIDDEN: Final = re.compile(rf"(?![\t\n\r])[{CONTROLS}\ud800-\udfff]")
+
+
+def _visible(value: object) -> object:
+    """Control characters shown as their code points: a page must not be turned round by them."""
+    if isinstance(value, str) and _HIDDEN.search(value):
+        return type(value)(_HIDDEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", value))
+    return value
+
+
 def _environment() -> Environment:
     environment = Environment(
+        finalize=_visible,
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
         undefined=StrictUndefined,

@@ -7,24 +7,33 @@ ends it for everybody who has the cookie, and so does a restart, with which a ch
 
 import hmac
 import math
+import re
 import secrets
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Final
+from urllib.parse import parse_qsl
 
+import anyio.to_thread
 from fastapi import Depends, Request
-from starlette.datastructures import FormData
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from haier_pipeline.web.auth import Caller
+from haier_pipeline.web.guard import is_media_type
 from haier_pipeline.web.problems import WebError
 from haier_pipeline.web.services import Services
 
 LIFE_SECONDS: Final = 8 * 3600.0
-MOST_SESSIONS: Final = 1_000
+#: Sessions of one caller. Each has a bound of its own: a reader's logins end no operator's session.
+MOST_SESSIONS: Final = 50
+MOST_FORM_BYTES: Final = 64 * 1024
+MOST_FIELDS: Final = 50
+_MOST_NOTICES: Final = 20
+_FORM_TYPE: Final = "application/x-www-form-urlencoded"
+_LOGIN_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 CSRF_FIELD: Final = "csrf"
 _LOGIN_COOKIE: Final = "haier_admin_login"
 
@@ -48,6 +57,10 @@ class Session:
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
     notices: list[Notice] = field(default_factory=list)
 
+    def say(self, notice: Notice) -> None:
+        """Keep a notice for the next page."""
+        self.notices = [*self.notices, notice][-_MOST_NOTICES:]
+
     def take_notices(self) -> list[Notice]:
         taken, self.notices = self.notices, []
         return taken
@@ -61,15 +74,21 @@ class Sessions:
         self.cookie: Final = f"haier_admin_{secrets.token_hex(4)}"
         self._clock = clock
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, Session] = OrderedDict()
+        self._open: dict[str, Session] = {}
 
     def open(self, caller: Caller) -> str:
         """Begin a session and return the number that goes into the cookie."""
         number = secrets.token_urlsafe(32)
         with self._lock:
-            self._open[number] = Session(caller, self._clock() + LIFE_SECONDS)
-            while len(self._open) > MOST_SESSIONS:
-                self._open.popitem(last=False)
+            now = self._clock()
+            self._open = {
+                number: session for number, session in self._open.items() if session.ends > now
+            }
+            # The oldest first, as they were opened.
+            own = [number for number, session in self._open.items() if session.caller == caller]
+            for oldest in own[: max(0, len(own) - MOST_SESSIONS + 1)]:
+                del self._open[oldest]
+            self._open[number] = Session(caller, now + LIFE_SECONDS)
         return number
 
     def find(self, number: str) -> Session | None:
@@ -106,27 +125,69 @@ def session_of(request: Request) -> Session:
 SessionHere = Annotated[Session, Depends(session_of)]
 
 
-async def _checked_form(request: Request, session: SessionHere) -> FormData:
+Form = Mapping[str, str]
+
+
+async def _read_form(request: Request) -> Form:
+    """The fields of a form: one type, one encoding, both checked before anything is read.
+
+    A form of several values for one field is none of ours; the last one counts.
+
+    Raises:
+        WebError: it is of another type or encoding, too large, or cannot be read.
+    """
+    # The guard has let only a plain number pass.
+    length = int(request.headers.get("content-length", "0"))
+    if length == 0:
+        return {}
+    if not is_media_type(request.headers.getlist("content-type"), _FORM_TYPE):
+        raise WebError(415, f"a form is sent as {_FORM_TYPE} in UTF-8")
+    if length > MOST_FORM_BYTES:
+        raise WebError(413, f"a form has at most {MOST_FORM_BYTES // 1024} KB")
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        raise WebError(400, "the form was cut off") from None
+    return await anyio.to_thread.run_sync(_parse_form, body)
+
+
+def _parse_form(body: bytes) -> Form:
+    try:
+        fields = parse_qsl(
+            body.decode("utf-8"),
+            keep_blank_values=True,
+            encoding="utf-8",
+            errors="strict",
+            max_num_fields=MOST_FIELDS,
+        )
+    except ValueError:
+        raise WebError(
+            400, f"the form cannot be read: at most {MOST_FIELDS} fields, in UTF-8"
+        ) from None
+    return dict(fields)
+
+
+async def _checked_form(request: Request, session: SessionHere) -> Form:
     """The form of a request that comes from one of our own pages in this session."""
-    form = await request.form(max_files=0, max_fields=50)
+    form = await _read_form(request)
     _compare(form.get(CSRF_FIELD), session.csrf)
     return form
 
 
 async def _operators_form(
-    session: SessionHere, form: Annotated[FormData, Depends(_checked_form)]
-) -> FormData:
+    session: SessionHere, form: Annotated[Form, Depends(_checked_form)]
+) -> Form:
     if not session.caller.is_operator:
         raise WebError(403, f"the role {session.caller.role} may only look; this wants an operator")
     return form
 
 
-CheckedForm = Annotated[FormData, Depends(_checked_form)]
-OperatorsForm = Annotated[FormData, Depends(_operators_form)]
+CheckedForm = Annotated[Form, Depends(_checked_form)]
+OperatorsForm = Annotated[Form, Depends(_operators_form)]
 
 
-def _compare(sent: object, expected: str) -> None:
-    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), expected.encode()):
+def _compare(sent: str | None, expected: str) -> None:
+    if sent is None or not hmac.compare_digest(sent.encode(), expected.encode()):
         raise WebError(403, "the form has expired; go back, load the page again and send it again")
 
 
@@ -136,7 +197,8 @@ def _compare(sent: object, expected: str) -> None:
 def login_secret(request: Request) -> str:
     """What ties a login form to this browser, so that no other site can log it in; the one that
     the browser has already, so that several open forms all work."""
-    return request.cookies.get(_LOGIN_COOKIE) or secrets.token_urlsafe(32)
+    kept = request.cookies.get(_LOGIN_COOKIE, "")
+    return kept if _LOGIN_SECRET.fullmatch(kept) else secrets.token_urlsafe(32)
 
 
 def keep_login_secret(request: Request, response: Response, secret: str) -> None:
@@ -144,33 +206,33 @@ def keep_login_secret(request: Request, response: Response, secret: str) -> None
     _set_cookie(request, response, _LOGIN_COOKIE, secret)
 
 
-async def _login_form(request: Request) -> FormData:
-    form = await request.form(max_files=0, max_fields=50)
+async def _login_form(request: Request) -> Form:
+    form = await _read_form(request)
     expected = request.cookies.get(_LOGIN_COOKIE, "")
     _compare(form.get(CSRF_FIELD), expected or secrets.token_urlsafe())
     return form
 
 
-LoginForm = Annotated[FormData, Depends(_login_form)]
+LoginForm = Annotated[Form, Depends(_login_form)]
 
 
 def log_in(request: Request, token: str) -> str | None:
     """The number of a new session; ``None`` where the token is not known.
 
     Raises:
-        WebError: the address has sent too many wrong tokens.
+        WebError: the token is not known, and the address has sent too many such ones.
     """
     services: Services = request.app.state.services
-    address = request.client.host if request.client else "unknown"
-    left = services.failures.seconds_left(address)
-    if left:
-        raise WebError(
-            429,
-            "too many wrong tokens from this address",
-            headers={"Retry-After": str(math.ceil(left))},
-        )
     caller = services.tokens.find(token.strip())
     if caller is None:
+        address = request.client.host if request.client else "unknown"
+        left = services.failures.seconds_left(address)
+        if left:
+            raise WebError(
+                429,
+                "too many wrong tokens from this address",
+                headers={"Retry-After": str(math.ceil(left))},
+            )
         services.failures.count(address)
         return None
     sessions: Sessions = request.app.state.sessions
