@@ -22,7 +22,7 @@ from haier_pipeline.errors import CatalogError, DatabaseUnavailable, InvalidInpu
 T = TypeVar("T")
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0002"
+HEAD = "0005"
 
 REPLAYS = 3
 RECONNECT_SECONDS = 30.0

@@ -246,19 +246,25 @@ def show_products(request: Request, services: ServicesHere, session: SessionHere
         in_stock=asked.flag("in_stock"),
         search=asked.text("search"),
     )
-    rows, last = pages.products(
-        services.engine, dealer, wanted, after=asked.text("after"), limit=PAGE_ROWS
+    after = asked.text("after")
+    page = pages.read(
+        services.engine,
+        pages.PRODUCTS,
+        dealer,
+        wanted,
+        after=None if after is None else (after,),
+        limit=PAGE_ROWS,
     )
     return render(
         request,
         "products.html",
         session=session,
-        products=load_json(rows),
+        products=load_json(page.rows),
         dealers=dealers,
         dealer=dealer,
         brands=browse.brands(services.engine, dealer),
         groups=browse.groups(services.engine, dealer),
-        next=last,
+        next=page.last and page.last[0],
     )
 
 
@@ -268,8 +274,8 @@ def show_product(request: Request, services: ServicesHere, session: SessionHere)
     asked = Asked(request)
     dealer, code = asked.text("dealer") or "", asked.text("code") or ""
     engine = services.engine
-    rows, _ = pages.products(engine, dealer, ProductFilter(codes=[code]), after=None, limit=1)
-    found = load_json(rows)
+    page = pages.read(engine, pages.PRODUCTS, dealer, ProductFilter(codes=[code]), limit=1)
+    found = load_json(page.rows)
     if not isinstance(found, list) or not found:
         raise NotFound("there is no such product")
     return render(
