@@ -4,9 +4,8 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
-from sqlalchemy import text
 
-from haier_pipeline.catalog.database import HEAD, translated
+from haier_pipeline.catalog.database import HEAD, translated, version
 from haier_pipeline.errors import CatalogError, HaierError
 from haier_pipeline.web.services import Services, ServicesHere
 
@@ -62,7 +61,7 @@ def _database(services: Services) -> tuple[str, str]:
     try:
         engine = services.engine
         with translated(engine), engine.connect() as connection:
-            found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            found = version(connection)
     except CatalogError as error:
         return type(error).__name__, "unknown"
     except HaierError:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from datetime import date
 from typing import Any
 
+import pandas as pd
 import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.dialects.postgresql import insert
@@ -16,7 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from haier_pipeline.catalog import feed, pages
 from haier_pipeline.catalog.database import open_engine
 from haier_pipeline.catalog.feed import Feed, Position
-from haier_pipeline.catalog.load import LoadReport, load
+from haier_pipeline.catalog.load import CHANGE_COLUMNS, LoadReport, load, store_changes
 from haier_pipeline.catalog.migrations.followed import FOLLOWED
 from haier_pipeline.catalog.pages import CHANGES, PRODUCTS, STOCK, ProductFilter
 from haier_pipeline.catalog.raw import Partition
@@ -304,6 +305,20 @@ def test_stock_and_changes_can_be_followed_too(engine: Engine) -> None:
     assert changes.ask() == [
         {"sync_date": "2026-11-22", "product_code": "A", "kind": "back", "removed": True}
     ]
+
+
+def test_changes_that_are_worked_out_again_alike_are_not_sent_again(engine: Engine) -> None:
+    def found(*rows: tuple[str, str, str]) -> pd.DataFrame:
+        full = [(code, kind, None, value) for code, kind, value in rows]
+        return pd.DataFrame(full, columns=list(CHANGE_COLUMNS), dtype=object)
+
+    follower = Follower(engine, CHANGES)
+    store_changes(engine, PARTITION, found(("A", "back", "1"), ("B", "price_up", "5")))
+    assert len(follower.ask()) == 2
+    store_changes(engine, PARTITION, found(("A", "back", "1"), ("B", "price_up", "6")))
+    assert [(row["product_code"], row["new_value"]) for row in follower.ask()] == [("B", "6")]
+    store_changes(engine, PARTITION, found(("B", "price_up", "6")))
+    assert [(row["product_code"], row["removed"]) for row in follower.ask()] == [("A", True)]
 
 
 def test_a_shop_that_may_only_change_products_can_do_so_from_any_schema(engine: Engine) -> None:

@@ -21,18 +21,18 @@ SHAPE = {
         SELECT table_name, ordinal_position, column_name, udt_name, character_maximum_length,
                numeric_precision, numeric_scale, is_nullable, column_default, is_identity
         FROM information_schema.columns WHERE table_schema = 'public'
-          AND table_name <> 'alembic_version' ORDER BY table_name, ordinal_position""",
+          AND table_name <> 'haier_schema_version' ORDER BY table_name, ordinal_position""",
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
         WHERE connamespace = 'public'::regnamespace
-          AND conrelid::regclass::text <> 'alembic_version' ORDER BY 1, 2""",
+          AND conrelid::regclass::text <> 'haier_schema_version' ORDER BY 1, 2""",
     "indexes": """
         SELECT tablename, indexname, indexdef FROM pg_indexes
-        WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1, 2""",
+        WHERE schemaname = 'public' AND tablename <> 'haier_schema_version' ORDER BY 1, 2""",
     "storage": """
         SELECT relname, relpersistence, reloptions FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-          AND relname <> 'alembic_version' ORDER BY 1""",
+          AND relname <> 'haier_schema_version' ORDER BY 1""",
 }
 
 
@@ -102,7 +102,7 @@ def test_down_leaves_nothing_behind_and_up_again_makes_the_same(
     left = alembic_engine.execute(
         text(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-            " AND relname NOT LIKE 'alembic_version%'"
+            " AND relname NOT LIKE 'haier_schema_version%'"
         )
     )
     assert left.all() == []
@@ -127,7 +127,7 @@ def test_upgrade_does_nothing_where_the_tables_are_there(
 
 def test_a_database_of_a_newer_version_is_refused_and_left_alone(engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE haier_schema_version SET version_num = '9999'"))
     before = shape(engine)
     with pytest.raises(CatalogError, match=r"newer version .*9999"):
         upgrade(engine)

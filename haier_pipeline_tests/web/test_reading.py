@@ -260,7 +260,7 @@ def test_readiness_says_what_is_missing(
 ) -> None:
     assert stranger.get("/readyz").json()["status"] == "ready"
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(text("UPDATE haier_schema_version SET version_num = '0001'"))
 
     answer = stranger.get("/readyz")
 
