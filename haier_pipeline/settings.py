@@ -71,7 +71,9 @@ class Settings:
     ``home`` with Dagster's files and the key. ``secret_keys``: newest first. ``dealer``: the
     configuration keys that came from variables. ``api_tokens``: entries ``name:role:hash`` of REST
     and the admin pages. ``cors_origins``: web origins whose pages may call REST. ``webhook_url``:
-    the robot that is told of failures; its key is part of the address.
+    the robot that is told of failures; its key is part of the address. ``auto_upgrade``: whether a
+    start brings the tables up to date. ``lock_seconds``: how long the database's locks are waited
+    for.
     """
 
     home: Path
@@ -84,13 +86,15 @@ class Settings:
     timetable: Timetable = Timetable()
     retention: Retention = Retention()
     webhook_url: str | None = field(default=None, repr=False)
+    auto_upgrade: bool = True
+    lock_seconds: int = 300
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Read the variables; a blank one counts as unset.
 
     Raises:
-        InvalidInput: a number of days is none.
+        InvalidInput: a number of days or seconds is none, or a switch is neither 0 nor 1.
     """
     values = {name: text.strip() for name, text in environ.items() if text.strip()}
     home = values.get("HAIER_HOME")
@@ -118,6 +122,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             }
         ),
         webhook_url=values.get("HAIER_WEBHOOK_URL"),
+        auto_upgrade=_switch("HAIER_AUTO_UPGRADE", values.get("HAIER_AUTO_UPGRADE", "1")),
+        lock_seconds=_seconds("HAIER_LOCK_SECONDS", values.get("HAIER_LOCK_SECONDS", "300")),
     )
 
 
@@ -125,6 +131,20 @@ def _days(name: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 36_500):
         raise InvalidInput(f"{name} is not a number of days such as 90")
     return int(text)
+
+
+def _seconds(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 86_400):
+        raise InvalidInput(f"{name} is not a number of seconds from 1 to 86400, such as 300")
+    return int(text)
+
+
+def _switch(name: str, text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise InvalidInput(f"{name} is neither 0 nor 1")
 
 
 def _list(text: str | None) -> tuple[str, ...]:

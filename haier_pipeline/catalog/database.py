@@ -153,8 +153,10 @@ def upgrade(engine: Engine, *, may_migrate: bool = True) -> None:
         CatalogError: the database cannot carry a catalog, belongs to a newer version of this
             program, or refuses; or it is to be upgraded and ``may_migrate`` is false.
     """
+    # At a start nobody waits for an address that may be wrong.
+    starting = engine.execution_options(patience=0.0)
     with translated(engine):
-        found = transaction(engine, lambda connection: _look_at(connection, may_migrate))
+        found = transaction(starting, lambda connection: _look_at(connection, may_migrate))
         if found == HEAD or (found is not None and found not in _known()):
             return
         if not may_migrate:
@@ -169,17 +171,25 @@ def _look_at(connection: Connection, may_migrate: bool) -> str | None:
     """The migration that the tables are at, of a database that may be used."""
     look_at_server(connection)
     found = version(connection)
-    # The newer version may still have let this one in.
-    if found is not None and found not in _known():
-        oldest = connection.scalar(text("SELECT oldest_program FROM haier_database"))
-        if oldest not in _known():
-            raise CatalogError(
-                f"the database was made by a newer version of this program (migration {found}); "
-                "install that version, or name another database in HAIER_DATABASE_URL"
-            )
-    elif may_migrate and found != HEAD:
+    if found is not None and not may_use(connection, found):
+        raise CatalogError(
+            f"the database was made by a newer version of this program (migration {found}); "
+            "install that version, or name another database in HAIER_DATABASE_URL"
+        )
+    if may_migrate and found != HEAD and (found is None or found in _known()):
         look_at_rights(connection)
     return found
+
+
+def may_use(connection: Connection, found: str) -> bool:
+    """Whether this program may work on tables that are at ``found``, or make them its own.
+
+    Migrations only add, so that an older program goes on beside a newer one; which is the oldest
+    that may, the newer one has written down.
+    """
+    if found in _known():
+        return True
+    return connection.scalar(text("SELECT oldest_program FROM haier_database")) in _known()
 
 
 def _known() -> set[str]:
@@ -269,8 +279,7 @@ def transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
         CatalogError: the database refused, or another session held for too long what the work
             needs; nothing was committed.
     """
-    patience = engine.get_execution_options().get("patience")
-    deadline = time.monotonic() + (RECONNECT_SECONDS if patience is None else patience)
+    deadline = time.monotonic() + _patience(engine)
     replays = 0
     with translated(engine):
         while True:
@@ -297,6 +306,28 @@ def transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
                     raise _away(error, engine.url) from error
                 engine.dispose()
                 time.sleep(0.5)
+
+
+def patiently(engine: Engine, attempt: Callable[[], T]) -> T:
+    """Do what needs a connection, again while the server is away, as ``transaction`` does.
+
+    Errors stay the driver's own; ``attempt`` may run several times.
+    """
+    deadline = time.monotonic() + _patience(engine)
+    while True:
+        try:
+            return attempt()
+        except DBAPIError as error:
+            _raise_interrupt(error)
+            if not _is_away(error) or time.monotonic() > deadline:
+                raise
+            engine.dispose()
+            time.sleep(0.5)
+
+
+def _patience(engine: Engine) -> float:
+    wanted = engine.get_execution_options().get("patience")
+    return RECONNECT_SECONDS if wanted is None else float(wanted)
 
 
 def _waited(watch: "Watch | None") -> str:

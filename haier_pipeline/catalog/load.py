@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import Connection, Engine, delete, text
 
-from haier_pipeline.catalog.database import dump_json, transaction, translated
+from haier_pipeline.catalog.database import dump_json, transaction
 from haier_pipeline.catalog.locks import lock_dealer
 from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.tables import priced_product
@@ -254,8 +254,7 @@ def read_priced(engine: Engine, partition: Partition) -> pd.DataFrame:
         .where(table.c.dealer == partition.dealer, table.c.sync_date == partition.sync_date)
         .order_by(table.c.product_code)
     )
-    with translated(engine), engine.connect() as connection:
-        rows = connection.execute(statement).all()
+    rows = transaction(engine, lambda connection: connection.execute(statement).all())
     return pd.DataFrame([tuple(row) for row in rows], columns=columns, dtype=object)
 
 
