@@ -20,7 +20,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from haier_pipeline.catalog.premises import POOLED, look_at_rights, look_at_server
+from haier_pipeline.catalog.premises import POOLED, look_at_rights, look_at_server, look_for_pooler
 from haier_pipeline.errors import CatalogError, DatabaseUnavailable, InvalidInput
 
 T = TypeVar("T")
@@ -116,6 +116,8 @@ def open_engine(
             "client_encoding": "UTF8",
         },
         json_serializer=dump_json,
+        # Whatever the operator's default is: what waits for a lock must see what it waited for.
+        isolation_level="READ COMMITTED",
         execution_options={"patience": patience},
     )
     settings = SESSION | {"lock_timeout": f"{round(lock_seconds * 1000)}ms"}
@@ -156,6 +158,7 @@ def upgrade(engine: Engine, *, may_migrate: bool = True) -> None:
     # At a start nobody waits for an address that may be wrong.
     starting = engine.execution_options(patience=0.0)
     with translated(engine):
+        look_for_pooler(starting)
         found = transaction(starting, lambda connection: _look_at(connection, may_migrate))
         if found == HEAD or (found is not None and found not in _known()):
             return
@@ -199,7 +202,8 @@ def _known() -> set[str]:
 def version(connection: Connection) -> str | None:
     """The migration that the tables are at; ``None`` where there are no tables of ours."""
     if _has(connection, VERSION_TABLE):
-        return connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+        found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+        return found
     return _earlier_version(connection)
 
 
@@ -456,18 +460,21 @@ def _away(error: BaseException, url: URL) -> DatabaseUnavailable:
 
 
 def _is_login(error: BaseException) -> bool:
-    return (_state(error) or "").startswith("28") or "authentication failed" in str(error)
+    said = str(error)
+    return (_state(error) or "").startswith("28") or (
+        "authentication failed" in said or "no pg_hba.conf entry" in said
+    )
 
 
 def _is_away(error: BaseException) -> bool:
     """Whether the server left in mid-work, or is not there (yet)."""
     if getattr(error, "connection_invalidated", False) or _state(error) in _RESTART_STATES:
         return True
-    # What no server said with a code is about the connection where it comes from an attempt to
-    # connect; else the driver refuses what it was given, which no waiting mends.
-    cause = getattr(error, "orig", None) or error
-    is_attempt = isinstance(cause, psycopg.OperationalError) and cause.pgconn is not None
-    return is_attempt and _state(error) is None and not _is_login(error)
+    # What no server said with a code is about the connection, where it was no statement that
+    # failed; else the driver refuses what it was given, which no waiting mends.
+    is_connecting = isinstance(error, DBAPIError) and error.statement is None
+    silent = isinstance(getattr(error, "orig", None), psycopg.OperationalError)
+    return is_connecting and silent and _state(error) is None and not _is_login(error)
 
 
 def _state(error: BaseException) -> str | None:

@@ -227,7 +227,7 @@ def follow(
         }
         values |= {f"last_{number}": part for number, part in enumerate(position.last)}
         found = connection.exec_driver_sql(statement, values).one()
-    if found.count < limit:
+    if found.number < limit:
         return found.rows, replace(position, seen=aim, aim=None, last=())
     return found.rows, replace(position, aim=aim, last=feed.place_in_order(found.last))
 
@@ -269,7 +269,7 @@ def _statement(
     if matching:
         row = f"CASE WHEN {' AND '.join(matching)} THEN {row} ELSE {removed} END"
     return f"""
-SELECT coalesce(json_agg(shown ORDER BY {order}), '[]')::text AS rows, count(*) AS count,
+SELECT coalesce(json_agg(shown ORDER BY {order}), '[]')::text AS rows, count(*) AS number,
     json_agg(json_build_array(change_xid, {names}) ORDER BY {order})->-1 AS last
 FROM (
     SELECT * FROM (

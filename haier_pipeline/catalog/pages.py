@@ -210,7 +210,7 @@ def read(
         bound |= {f"after_{number}": part for number, part in enumerate(after)}
     statement = (
         f"SELECT coalesce(json_agg({listed.row} ORDER BY {key}), '[]')::text AS rows,"
-        f" count(*) AS count, json_agg(json_build_array({key}) ORDER BY {key})->-1 AS last,"
+        f" count(*) AS number, json_agg(json_build_array({key}) ORDER BY {key})->-1 AS last,"
         f" {feed.HERE} FROM ("
         f"SELECT * FROM {listed.table} r WHERE {' AND '.join(conditions)}"
         f" ORDER BY {key} LIMIT %(limit)s) r {listed.joined}"
@@ -222,7 +222,7 @@ def read(
         found = connection.exec_driver_sql(statement, bound).one()
     return Page(
         found.rows,
-        listed.read_key(found.last) if found.count == limit else None,
+        listed.read_key(found.last) if found.number == limit else None,
         feed.position_of(listed, dealer, found),
     )
 

@@ -4,7 +4,7 @@ Looked at once at start, with one sentence for each thing that is wrong. What on
 setting of our own sessions is set in ``database``.
 """
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Engine, text
 
 from haier_pipeline.errors import CatalogError
 
@@ -25,7 +25,7 @@ SELECT current_setting('server_version_num')::int / 10000 AS version,
         AS encoding,
     pg_is_in_recovery() AS is_standby,
     current_setting('transaction_read_only') = 'on' AS is_read_only,
-    current_schema() AS schema, pg_backend_pid() AS pid
+    current_schema() AS schema
 """
 
 
@@ -33,8 +33,7 @@ def look_at_server(connection: Connection) -> None:
     """Refuse a database that could not be used.
 
     Raises:
-        CatalogError: its version, encoding, schema or a pooler before it is wrong, or it can only
-            be read.
+        CatalogError: its version, encoding or schema is wrong, or it can only be read.
     """
     found = connection.execute(text(_LOOK)).one()
     if found.version < OLDEST_SERVER:
@@ -64,24 +63,28 @@ def look_at_server(connection: Connection) -> None:
             f"the search_path of {found.role} in {found.name} names no schema that is there: set"
             " it to public, or to a schema for the catalog"
         )
-    _look_for_pooler(connection, found.pid)
 
 
-def _look_for_pooler(connection: Connection, pid: int) -> None:
-    """A pooler greets with a number of its own in place of the server process's.
+def look_for_pooler(engine: Engine) -> None:
+    """Refuse a pooler that serves two connections of ours by one process of the server.
 
-    One that keeps a server's connection for each of ours does no harm. One that gives it to
-    another in between is found by two of ours that are served by one process.
+    Locks, settings and transactions would be another connection's. One that keeps a process for
+    each of ours does no harm. A pooler is known by greeting with a number of its own in place of
+    the process's.
+
+    Raises:
+        CatalogError: there is such a pooler.
     """
-    driver = connection.connection.driver_connection
-    if driver is None or driver.info.backend_pid == pid:
-        return
-    connection.rollback()
-    with connection.engine.connect() as other:
-        theirs = other.scalar(text("SELECT pg_backend_pid()"))
-    ours = connection.scalar(text("SELECT pg_backend_pid()"))
-    if ours == theirs or ours != pid:
-        raise CatalogError(POOLED)
+    own_pid = text("SELECT pg_backend_pid()")
+    looking = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with looking.connect() as one:
+        pid = one.scalar(own_pid)
+        driver = one.connection.driver_connection
+        if driver is None or driver.info.backend_pid == pid:
+            return
+        with looking.connect() as other:
+            if other.scalar(own_pid) == pid or one.scalar(own_pid) != pid:
+                raise CatalogError(POOLED)
 
 
 def look_at_rights(connection: Connection) -> None:

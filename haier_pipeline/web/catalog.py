@@ -110,20 +110,23 @@ _IF_NONE_MATCH: Final = {
 _Q = TypeVar("_Q", bound=_Query)
 
 
-def _route(path: str, summary: str, page: type[BaseModel], query: type[_Query]) -> Any:
-    return router.get(
-        path,
-        summary=summary,
-        response_model=page,
-        responses={
-            304: {"description": "Nothing has changed since the answer with this `ETag`"},
-            **documented(410),
-        },
-        openapi_extra={"parameters": [*described(query), _IF_NONE_MATCH]},
-    )
+_RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "Nothing has changed since the answer with this `ETag`"},
+    **documented(410),
+}
 
 
-@_route("/products/", "Products of the catalog", CatalogPage, ProductQuery)
+def _parameters(query: type[_Query]) -> dict[str, Any]:
+    return {"parameters": [*described(query), _IF_NONE_MATCH]}
+
+
+@router.get(
+    "/products/",
+    summary="Products of the catalog",
+    response_model=CatalogPage,
+    responses=_RESPONSES,
+    openapi_extra=_parameters(ProductQuery),
+)
 async def products(request: Request) -> Response:
     """Reads the tables and asks the platform nothing. By product code, page after page; after a
     position, what has changed since.
@@ -133,14 +136,26 @@ async def products(request: Request) -> Response:
     return await _answer(request, pages.PRODUCTS, ProductQuery, _of_products)
 
 
-@_route("/stock/", "Stock of the catalog", StockPage, StockQuery)
+@router.get(
+    "/stock/",
+    summary="Stock of the catalog",
+    response_model=StockPage,
+    responses=_RESPONSES,
+    openapi_extra=_parameters(StockQuery),
+)
 async def stock(request: Request) -> Response:
     """What stands in each warehouse for each county, by product code, county and warehouse; after
     a position, what has changed since."""
     return await _answer(request, pages.STOCK, StockQuery, _of_stock)
 
 
-@_route("/changes/", "What moved in the catalog", ChangesPage, ChangeQuery)
+@router.get(
+    "/changes/",
+    summary="What moved in the catalog",
+    response_model=ChangesPage,
+    responses=_RESPONSES,
+    openapi_extra=_parameters(ChangeQuery),
+)
 async def changes(request: Request) -> Response:
     """What each day's sync changed, the oldest day first; after a position, what came since."""
     return await _answer(request, pages.CHANGES, ChangeQuery, _of_changes)
@@ -211,15 +226,19 @@ def _of_changes(query: ChangeQuery) -> ChangeFilter:
 
 def _next(last: Sequence[Any] | None) -> str | None:
     """The key of a row as one word: a key of one part is that part, so that it can be read."""
-    if last is None or len(last) == 1:
-        return last and str(last[0])
+    if last is None:
+        return None
+    if len(last) == 1:
+        return str(last[0])
     packed = json.dumps([str(part) for part in last], ensure_ascii=False)
     return base64.urlsafe_b64encode(packed.encode()).decode()
 
 
 def _key(listed: Feed, said: str | None) -> Sequence[Any] | None:
-    if said is None or len(listed.key) == 1:
-        return None if said is None else (said,)
+    if said is None:
+        return None
+    if len(listed.key) == 1:
+        return (said,)
     try:
         return listed.read_key(json.loads(base64.b64decode(said, altchars=b"-_", validate=True)))
     except (binascii.Error, ValueError, TypeError):

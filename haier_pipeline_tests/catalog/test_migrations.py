@@ -9,7 +9,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from pytest_alembic import tests as alembic_tests
 from pytest_alembic.runner import MigrationContext
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, column, select, text
+from sqlalchemy import table as named
 
 from haier_pipeline.catalog import database
 from haier_pipeline.catalog.database import HEAD, MIGRATIONS, open_engine, transaction, upgrade
@@ -167,6 +168,9 @@ def earlier(empty_engine: Engine) -> Engine:
         settings.attributes["connection"] = connection
         command.upgrade(settings, "0002")
         connection.execute(text("ALTER TABLE haier_schema_version RENAME TO alembic_version"))
+        connection.execute(
+            text("ALTER INDEX haier_schema_version_pkc RENAME TO alembic_version_pkc")
+        )
 
     transaction(empty_engine, work)
     return empty_engine
@@ -176,7 +180,7 @@ def versions(engine: Engine, table: str) -> list[str] | None:
     with engine.connect() as connection:
         if connection.scalar(text("SELECT to_regclass(:name)"), {"name": table}) is None:
             return None
-        return list(connection.scalars(text(f"SELECT version_num FROM {table} ORDER BY 1")))
+        return sorted(connection.scalars(select(column("version_num")).select_from(named(table))))
 
 
 def test_the_version_is_taken_over_from_where_it_stood_before(
@@ -193,8 +197,7 @@ def test_the_shops_own_alembic_version_is_left_alone(empty_engine: Engine, their
     """Where it is there first, and whatever its migrations are called."""
     run(
         empty_engine,
-        "CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)",
-        f"INSERT INTO alembic_version VALUES ('{theirs}')",
+        f"CREATE TABLE alembic_version AS SELECT '{theirs}'::varchar(32) AS version_num",
     )
     upgrade(empty_engine)
     assert versions(empty_engine, "haier_schema_version") == [HEAD]

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import text
 
 from haier_pipeline.catalog.database import open_engine, parse_url, transaction, upgrade
-from haier_pipeline.errors import CatalogError
+from haier_pipeline.errors import CatalogError, DatabaseUnavailable
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline_tests.conftest import url_of
 
@@ -72,20 +72,26 @@ def test_a_role_that_may_make_nothing_is_told_what_to_grant(
 ) -> None:
     """Fault matrix, row 67."""
     url = own("")
-    admin.execute("CREATE ROLE shop LOGIN")
-    shop = parse_url(url).set(username="shop").render_as_string(hide_password=False)
+    admin.execute("CREATE ROLE shop")
+    shop = f"{url}&options=-crole%3Dshop"
     with pytest.raises(CatalogError, match="GRANT CREATE ON SCHEMA public TO shop"):
         opened(shop)
-    admin.execute("ALTER ROLE shop SET search_path = nowhere")
     with pytest.raises(CatalogError, match="search_path of shop in own names no schema"):
-        opened(shop)
-    admin.execute("ALTER ROLE shop RESET search_path")
+        opened(f"{shop}%20-csearch_path%3Dnowhere")
     with psycopg.connect(url.replace("postgresql+psycopg", "postgresql")) as connection:
         connection.execute("GRANT CREATE ON SCHEMA public TO shop")
     with pytest.raises(CatalogError, match="GRANT CREATE ON DATABASE own TO shop"):
         opened(shop)
     admin.execute("GRANT CREATE ON DATABASE own TO shop")
     opened(shop)
+
+
+def test_a_user_whom_the_server_does_not_let_in_is_said_to_be_that(
+    own: Callable[[str], str],
+) -> None:
+    stranger = parse_url(own("")).set(username="stranger")
+    with pytest.raises(DatabaseUnavailable, match="refuses the login of stranger"):
+        opened(stranger.render_as_string(hide_password=False))
 
 
 def test_settings_of_the_operator_do_no_harm(
@@ -127,17 +133,25 @@ def test_settings_of_the_operator_do_no_harm(
 
 @pytest.fixture
 def pooler(
-    server: EmbeddedPostgres, tmp_path: Path, own: Callable[[str], str]
+    tmp_path: Path,
+    own: Callable[[str], str],
+    admin: psycopg.Connection[tuple[object, ...]],
 ) -> Iterator[Callable[[str], str]]:
     """Starts a real PgBouncer with this pool mode before the operator's database."""
     if PGBOUNCER is None:
         pytest.skip("PgBouncer is not installed")
     url = parse_url(own(""))
+    # The embedded server lets in only whom the system knows as its owner: not PgBouncer.
+    row = admin.execute("SHOW hba_file").fetchone()
+    assert row is not None
+    rules = Path(str(row[0]))
+    before = rules.read_text()
+    rules.write_text(f"local own all trust\n{before}")
+    admin.execute("SELECT pg_reload_conf()")
     folder = Path(str(url.query["host"]))
     started: list[subprocess.Popen[bytes]] = []
 
     def start(mode: str) -> str:
-        # Where the server's own user may write, and nobody runs as root.
         settings = (
             f"[databases]\nown = host={folder} port=5432 dbname=own user=haier\n"
             f"[pgbouncer]\nunix_socket_dir = {tmp_path}\nlisten_port = 6432\nauth_type = any\n"
@@ -151,10 +165,12 @@ def pooler(
         file = tmp_path / "pgbouncer.ini"
         file.write_text(settings)
         assert PGBOUNCER is not None
-        as_nobody = ["--user=nobody"] if os.geteuid() == 0 else []
+        # Nobody else may open the server's socket.
+        owner = (folder / ".s.PGSQL.5432").owner()
+        as_owner = [f"--user={owner}"] if os.geteuid() == 0 else []
         started.append(
             subprocess.Popen(
-                [PGBOUNCER, *as_nobody, str(file)],
+                [PGBOUNCER, *as_owner, str(file)],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
@@ -169,6 +185,8 @@ def pooler(
     for process in started:
         process.terminate()
         process.wait()
+    rules.write_text(before)
+    admin.execute("SELECT pg_reload_conf()")
 
 
 @pytest.mark.parametrize("mode", ["transaction", "statement"])

@@ -356,7 +356,7 @@ def test_a_connection_pool_that_is_used_up_is_said_as_such(database_url: str) ->
     with ExitStack() as stack:
         for _ in range(26):
             stack.enter_context(engine.connect())
-        with pytest.raises(DatabaseUnavailable, match="all connections .* are busy"):
+        with pytest.raises(DatabaseUnavailable, match=r"all connections .* are busy"):
             transaction(engine, lambda connection: None)
     engine.dispose()
 
@@ -364,7 +364,7 @@ def test_a_connection_pool_that_is_used_up_is_said_as_such(database_url: str) ->
 def test_reads_of_a_sync_and_its_locks_wait_for_a_server_that_is_away(
     own_server: EmbeddedPostgres,
 ) -> None:
-    """Fault matrix, row 38: everything that a sync needs of the database is as patient as the load."""
+    """Fault matrix, row 38: reads and locks of a sync are as patient as its load."""
     engine = open_engine(own_server.url())
     upgrade(engine)
     again = EmbeddedPostgres(own_server.home)

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from haier_pipeline.catalog.tables import brand, haier_sync_log, product, rejected_record
 from haier_pipeline.installation import Installation
 from haier_pipeline.sync.run import today
-from haier_pipeline.web.models import CatalogPage
+from haier_pipeline.web.models import CatalogPage, CatalogProduct
 from haier_pipeline_tests.web.callers import API
 
 CATALOG = f"{API}/catalog/products/"
@@ -82,8 +82,10 @@ def test_a_page_is_what_the_description_promises(reader: TestClient, catalog: No
     answer = reader.get(f"{CATALOG}?limit=2")
 
     page = CatalogPage.model_validate_json(answer.content)
-    assert page.data[1].brand == "海尔"
-    assert page.data[1].price == "3000.00"
+    second = page.data[1]
+    assert isinstance(second, CatalogProduct)
+    assert second.brand == "海尔"
+    assert second.price == "3000.00"
     assert page.model_dump().keys() == answer.json().keys()
     assert set(answer.json()["data"][0]) == set(type(page.data[0]).model_fields)
 

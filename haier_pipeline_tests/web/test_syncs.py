@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.raw import Partition
-from haier_pipeline.errors import CatalogError
+from haier_pipeline.errors import CatalogError, DatabaseUnavailable
 from haier_pipeline.installation import Installation
 from haier_pipeline.orchestration import launch
 from haier_pipeline.orchestration.launch import ProcessLauncher, command
@@ -250,7 +250,10 @@ def test_a_dealer_that_is_disabled_in_mid_run_stops_at_the_next_batch(
 def test_a_key_belongs_to_what_began(installation: Installation, config: dict[str, Any]) -> None:
     """A launch that failed leaves the key free; one that worked keeps it."""
     launched: list[Order] = []
-    errors: list[Exception] = [CatalogError("no room for a process"), OSError("out of files")]
+    errors: list[Exception] = [
+        CatalogError("no room for a process"),
+        DatabaseUnavailable("the database is away"),
+    ]
 
     def launch(order: Order) -> None:
         if errors:
@@ -264,7 +267,7 @@ def test_a_key_belongs_to_what_began(installation: Installation, config: dict[st
         answers = [client.post(SYNC, json={}, headers=key) for _ in range(4)]
         rows = client.get(f"{API}/logs/").json()["data"]
 
-    assert [answer.status_code for answer in answers] == [500, 500, 202, 202]
+    assert [answer.status_code for answer in answers] == [500, 503, 202, 202]
     assert len(launched) == 1
     assert {answer.json()["data"]["run_id"] for answer in answers[2:]} == {launched[0].run_id}
     assert "Idempotent-Replayed" not in answers[2].headers
