@@ -51,7 +51,6 @@ def opened(url: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_CN"])
 def test_another_encoding_is_refused(own: Callable[[str], str], encoding: str) -> None:
-    """Fault matrix, row 67."""
     url = own(f"ENCODING '{encoding}' LOCALE 'C'")
     with pytest.raises(CatalogError, match=f"encoding {encoding}, the catalog needs UTF8"):
         opened(url)
@@ -60,7 +59,6 @@ def test_another_encoding_is_refused(own: Callable[[str], str], encoding: str) -
 def test_a_database_that_can_only_be_read_is_refused(
     own: Callable[[str], str], admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    """Fault matrix, row 67."""
     url = own("")
     admin.execute("ALTER DATABASE own SET default_transaction_read_only = on")
     with pytest.raises(CatalogError, match="can only be read by haier"):
@@ -70,7 +68,6 @@ def test_a_database_that_can_only_be_read_is_refused(
 def test_a_role_that_may_make_nothing_is_told_what_to_grant(
     own: Callable[[str], str], admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    """Fault matrix, row 67."""
     url = own("")
     admin.execute("CREATE ROLE shop")
     shop = f"{url}&options=-crole%3Dshop"
@@ -97,7 +94,6 @@ def test_a_user_whom_the_server_does_not_let_in_is_said_to_be_that(
 def test_settings_of_the_operator_do_no_harm(
     own: Callable[[str], str], admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
-    """Fault matrix, row 67."""
     url = own("")
     for name, value in {
         "datestyle": "German, DMY",
@@ -193,7 +189,6 @@ def pooler(
 def test_a_pooler_that_changes_connections_between_transactions_is_refused(
     pooler: Callable[[str], str], mode: str
 ) -> None:
-    """Fault matrix, row 67."""
     with pytest.raises(CatalogError, match="stands a pooler"):
         opened(pooler(mode))
 
@@ -201,7 +196,6 @@ def test_a_pooler_that_changes_connections_between_transactions_is_refused(
 def test_a_pooler_that_keeps_a_connection_for_each_of_ours_works(
     pooler: Callable[[str], str],
 ) -> None:
-    """Fault matrix, row 67."""
     engine = open_engine(pooler("session"))
     try:
         upgrade(engine)

@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from haier_pipeline.catalog import browse, figures, log, overview, pages, watch
+from haier_pipeline.catalog import browse, feed, figures, log, overview, pages, watch
 from haier_pipeline.catalog.database import load_json
 from haier_pipeline.catalog.log import STATUS_LABELS, TYPE_LABELS, Entry
 from haier_pipeline.catalog.overview import DayOfSyncs, LastSync
@@ -91,6 +91,7 @@ def show_overview(request: Request, services: ServicesHere, session: SessionHere
         names=names,
         shown=shown,
         incidents=list(incidents.values()),
+        holders=feed.holders(engine),
         rate_days=RATE_DAYS,
         charts=_charts(words, [day for day in days if shown is None or day.dealer == shown]),
     )
