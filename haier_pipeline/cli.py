@@ -559,7 +559,7 @@ def sandbox(
 def upgrade() -> None:
     """Bring the tables to the newest version."""
     with _installation() as installation:
-        _ = installation.engine
+        installation.upgrade()
     Console().print("The tables are up to date.")
 
 

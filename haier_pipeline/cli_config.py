@@ -58,10 +58,10 @@ SecretsFromEnv = Annotated[
 
 
 @contextmanager
-def _installation() -> Iterator["Installation"]:
+def _installation(**options: Any) -> Iterator["Installation"]:
     from haier_pipeline.installation import Installation
 
-    with Installation(read_settings(os.environ)) as installation:
+    with Installation(read_settings(os.environ), **options) as installation:
         yield installation
 
 
@@ -247,7 +247,8 @@ def api(
     from haier_pipeline.web import serving
     from haier_pipeline.web.app import build_app
 
-    with _installation() as installation:
+    # Whoever asks waits for the answer: a database that is away is said soon.
+    with _installation(patience=2.0) as installation:
         if not installation.settings.api_tokens:
             errors.print(
                 "HAIER_API_TOKENS is not set, so nobody is let in; make a token with: "

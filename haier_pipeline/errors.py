@@ -6,6 +6,7 @@
     ├── InvalidInput              the request is wrong: change it and ask again
     │   ├── InvalidConfig         a dealer's configuration is wrong or unreadable
     │   ├── NotFound              there is nothing of that name or number
+    │   ├── PositionGone          a reader's position leads nowhere: it reads everything anew
     │   └── Conflict              what is there already does not allow it
     ├── PlatformError             a call to Haier's platform did not work
     │   ├── CallFailed            this call only: count its unit as failed and go on
@@ -48,6 +49,10 @@ class InvalidConfig(InvalidInput):
 
 class NotFound(InvalidInput):
     """There is nothing of the name or number that was asked for."""
+
+
+class PositionGone(InvalidInput):
+    """A position too old, or of another database: its reader reads the list anew."""
 
 
 class Conflict(InvalidInput):

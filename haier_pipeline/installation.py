@@ -27,11 +27,20 @@ SANDBOX_PRODUCTS = 300
 class Installation:
     """Opens what is asked of it, once, and closes it all together.
 
-    ``sandbox_products`` is the size of the sandbox's catalog, where one has to be started.
+    ``sandbox_products`` is the size of the sandbox's catalog, where one has to be started;
+    ``patience`` how many seconds a database that is away is waited for, where somebody else waits
+    for the answer and 30 are too long.
     """
 
-    def __init__(self, settings: Settings, *, sandbox_products: int = SANDBOX_PRODUCTS) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sandbox_products: int = SANDBOX_PRODUCTS,
+        patience: float | None = None,
+    ) -> None:
         self.settings = settings
+        self._patience = patience
         self._sandbox_products = sandbox_products
         self._open = ExitStack()
 
@@ -66,10 +75,24 @@ class Installation:
 
     @cached_property
     def engine(self) -> Engine:
-        """The catalog's database, its tables up to date."""
-        engine = open_engine(self.database_url())
+        """The catalog's database, its tables up to date.
+
+        Raises:
+            CatalogError: it cannot be used, or may not be upgraded by a start.
+        """
+        engine = self._open_engine()
+        upgrade(engine, may_migrate=self.settings.auto_upgrade)
+        return engine
+
+    def upgrade(self) -> None:
+        """Bring the tables up to date, whatever a start may do."""
+        upgrade(self._open_engine())
+
+    def _open_engine(self) -> Engine:
+        engine = open_engine(
+            self.database_url(), lock_seconds=self.settings.lock_seconds, patience=self._patience
+        )
         self._open.callback(engine.dispose)
-        upgrade(engine)
         return engine
 
     @cached_property

@@ -75,6 +75,8 @@ class Settings:
     ``trusted_proxies``: addresses and networks whose ``X-Forwarded-For`` and ``X-Forwarded-Proto``
     are believed. ``webhook_url``: the robot that is told of failures; its key is part of the
     address. ``shrink_days``: a listing is measured by the longest good one of so many days.
+    ``auto_upgrade``: whether a start brings the tables up to date. ``lock_seconds``: how long the
+    database's locks are waited for.
     """
 
     home: Path
@@ -89,13 +91,16 @@ class Settings:
     retention: Retention = Retention()
     webhook_url: str | None = field(default=None, repr=False)
     shrink_days: int = 7
+    auto_upgrade: bool = True
+    lock_seconds: int = 300
 
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """Read the variables; a blank one counts as unset.
 
     Raises:
-        InvalidInput: a number of days is none, a proxy's address is none.
+        InvalidInput: a number of days or seconds is none, a proxy's address is none, or a switch is
+            neither 0 nor 1.
     """
     values = {name: text.strip() for name, text in environ.items() if text.strip()}
     home = values.get("HAIER_HOME")
@@ -125,6 +130,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ),
         webhook_url=values.get("HAIER_WEBHOOK_URL"),
         shrink_days=_days("HAIER_SHRINK_DAYS", values.get("HAIER_SHRINK_DAYS", "7")),
+        auto_upgrade=_switch("HAIER_AUTO_UPGRADE", values.get("HAIER_AUTO_UPGRADE", "1")),
+        lock_seconds=_seconds("HAIER_LOCK_SECONDS", values.get("HAIER_LOCK_SECONDS", "300")),
     )
 
 
@@ -144,6 +151,20 @@ def _networks(name: str, values: Mapping[str, str]) -> tuple[str, ...]:
                 f"{name} is not a list of addresses or networks such as 127.0.0.1,10.0.0.0/24"
             ) from None
     return networks
+
+
+def _seconds(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= 86_400):
+        raise InvalidInput(f"{name} is not a number of seconds from 1 to 86400, such as 300")
+    return int(text)
+
+
+def _switch(name: str, text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise InvalidInput(f"{name} is neither 0 nor 1")
 
 
 def _list(text: str | None) -> tuple[str, ...]:

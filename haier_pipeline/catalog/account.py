@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 
-from haier_pipeline.catalog.database import transaction, translated
+from haier_pipeline.catalog.database import transaction
 from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.tables import account_balance, order_logistics, tracked_order
 
@@ -67,8 +67,8 @@ def open_orders(engine: Engine, dealer: str) -> list[TrackedOrder]:
         .where(table.dealer == dealer, table.delivered_at.is_(None))
         .order_by(table.order_code)
     )
-    with translated(engine), engine.connect() as connection:
-        return [TrackedOrder(**row) for row in connection.execute(statement).mappings()]
+    rows = transaction(engine, lambda connection: connection.execute(statement).mappings().all())
+    return [TrackedOrder(**row) for row in rows]
 
 
 def save_logistics(

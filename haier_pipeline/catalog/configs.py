@@ -102,8 +102,7 @@ _COLUMNS = [haier_config.c[name] for name in Row.__dataclass_fields__]
 def active_names(engine: Engine) -> list[str]:
     """The dealers whose row is active."""
     statement = select(haier_config.c.name).where(haier_config.c.is_active)
-    with translated(engine), engine.connect() as connection:
-        return list(connection.scalars(statement))
+    return transaction(engine, lambda connection: list(connection.scalars(statement)))
 
 
 def active_of_client(engine: Engine, client_id: str) -> dict[str, Mapping[str, Any]]:
@@ -119,8 +118,7 @@ def active_of_client(engine: Engine, client_id: str) -> dict[str, Mapping[str, A
 def is_active(engine: Engine, name: str) -> bool | None:
     """Whether the dealer's row is active; ``None`` where there is no row of that name."""
     statement = select(haier_config.c.is_active).where(haier_config.c.name == name)
-    with translated(engine), engine.connect() as connection:
-        return connection.scalar(statement)
+    return transaction(engine, lambda connection: connection.scalar(statement))
 
 
 def read(engine: Engine, name: str, secrets: Secrets) -> dict[str, Any] | None:
@@ -132,8 +130,9 @@ def read(engine: Engine, name: str, secrets: Secrets) -> dict[str, Any] | None:
 def find(engine: Engine, name: str) -> Row | None:
     """The row of that name, or ``None``."""
     statement = select(*_COLUMNS).where(haier_config.c.name == name)
-    with translated(engine), engine.connect() as connection:
-        row = connection.execute(statement).mappings().one_or_none()
+    row = transaction(
+        engine, lambda connection: connection.execute(statement).mappings().one_or_none()
+    )
     return None if row is None else Row(**row)
 
 

@@ -4,12 +4,14 @@ What is done inside a transaction belongs to its neighbours. Errors of the drive
 :class:`~haier_pipeline.errors.CatalogError` here and nowhere else.
 """
 
+import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 import simplejson
@@ -19,19 +21,48 @@ from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from haier_pipeline.catalog.premises import POOLED, look_at_rights, look_at_server, look_for_pooler
 from haier_pipeline.errors import CatalogError, DatabaseUnavailable, InvalidInput
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 HEAD = "0006"
 
 REPLAYS = 3
 RECONNECT_SECONDS = 30.0
+# How long a statement waits for a lock, where no setting says otherwise, and how soon that is said.
+LOCK_SECONDS = 300.0
+SAY_SECONDS = 5.0
+
+# Of our own name, since a shop may keep its version in alembic's usual one.
+VERSION_TABLE = "haier_schema_version"
+
+# What a session of ours is like, whatever the operator's server, database or role is set to. What
+# this server does not know is left out.
+SESSION = {
+    "timezone": "UTC",
+    "datestyle": "ISO, YMD",
+    "intervalstyle": "postgres",
+    "standard_conforming_strings": "on",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+    "statement_timeout": "0",
+    "transaction_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "idle_session_timeout": "0",
+}
 
 # Failures after which the same transaction may well succeed: serialisation, deadlock.
 _REPLAYABLE_STATES = ("40001", "40P01")
+# Another session holds what a statement needs, longer than it was to be waited for.
+_LOCK_TIMEOUT = "55P03"
 # The server goes down, is down, or comes up.
 _RESTART_STATES = ("57P01", "57P02", "57P03", "08000", "08003", "08006", "08001")
 
@@ -69,16 +100,31 @@ def load_json(value: str | bytes) -> object:
     return loaded
 
 
-def open_engine(url: URL | str) -> Engine:
-    """An engine on the catalog. Connects at first use, not here."""
+def open_engine(
+    url: URL | str, *, lock_seconds: float = LOCK_SECONDS, patience: float | None = None
+) -> Engine:
+    """An engine on the catalog. Connects at first use, not here.
+
+    ``lock_seconds``: how long a statement waits for what another session holds. ``patience``: how
+    many seconds a transaction waits for a server that is away, 30 where nothing is said.
+    """
     engine = create_engine(
         parse_url(url) if isinstance(url, str) else url,
         # As many as REST serves at a time; a sync has hardly more than two open.
         pool_size=16,
         pool_pre_ping=True,
-        connect_args={"connect_timeout": 10, "application_name": "haier-pipeline"},
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": "haier-pipeline",
+            "client_encoding": "UTF8",
+        },
         json_serializer=dump_json,
+        # Whatever the operator's default is: what waits for a lock must see what it waited for.
+        isolation_level="READ COMMITTED",
+        execution_options={"patience": patience},
     )
+    settings = SESSION | {"lock_timeout": f"{round(lock_seconds * 1000)}ms"}
+    prepared = ", ".join(f"('{name}', '{value}')" for name, value in settings.items())
 
     @event.listens_for(engine, "connect")
     def prepare(connection: psycopg.Connection[tuple[object, ...]], _: object) -> None:
@@ -88,7 +134,11 @@ def open_engine(url: URL | str) -> Engine:
         set_json_loads(load_json, connection)
         autocommit = connection.autocommit
         connection.autocommit = True
-        connection.execute("SET timezone = 'UTC'")
+        connection.execute(
+            "SELECT set_config(name, value, false)"
+            f" FROM (VALUES {prepared}) AS wanted (name, value)"
+            " WHERE current_setting(name, true) IS NOT NULL".encode()
+        )
         # A killed client in the middle of a statement frees its locks within seconds; where the
         # server's system cannot watch a socket, PostgreSQL refuses and it only takes longer.
         with suppress(psycopg.Error):
@@ -113,27 +163,89 @@ class _BoundedTime(TimestamptzLoader):
             return datetime.max.replace(tzinfo=UTC)
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring the tables to the newest migration; quick when they are there already.
+def upgrade(engine: Engine, *, may_migrate: bool = True) -> None:
+    """Look at the database, and bring the tables to the newest migration; quick where they are
+    there already.
+
+    Where the tables are of a newer version that lets this one use them, they stay as they are.
 
     Raises:
         DatabaseUnavailable: no connection.
-        CatalogError: the database belongs to a newer version of this program, or refuses.
+        CatalogError: the database cannot carry a catalog, belongs to a newer version of this
+            program, or refuses; or it is to be upgraded and ``may_migrate`` is false.
     """
+    # At a start nobody waits for an address that may be wrong.
+    starting = engine.execution_options(patience=0.0)
     with translated(engine):
-        with engine.connect() as connection:
-            found = None
-            if connection.scalar(text("SELECT to_regclass('alembic_version')")) is not None:
-                found = connection.scalar(text("SELECT version_num FROM alembic_version"))
-        if found == HEAD:
+        look_for_pooler(starting)
+        found = transaction(starting, lambda connection: _look_at(connection, may_migrate))
+        if found == HEAD or (found is not None and found not in _known()):
             return
-        known = {path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")}
-        if found is not None and found not in known:
+        if not may_migrate:
             raise CatalogError(
-                f"the database was made by a newer version of this program (migration {found}); "
-                "install that version, or name another database in HAIER_DATABASE_URL"
+                f"the tables are at migration {found or 'none'}, this version needs {HEAD}, and"
+                " HAIER_AUTO_UPGRADE is 0: run `haier db upgrade` once, then start this again"
             )
         _run_migrations(engine)
+
+
+def _look_at(connection: Connection, may_migrate: bool) -> str | None:
+    """The migration that the tables are at, of a database that may be used."""
+    look_at_server(connection)
+    found = version(connection)
+    if found is not None and not may_use(connection, found):
+        raise CatalogError(
+            f"the database was made by a newer version of this program (migration {found}); "
+            "install that version, or name another database in HAIER_DATABASE_URL"
+        )
+    if may_migrate and found != HEAD and (found is None or found in _known()):
+        look_at_rights(connection)
+    return found
+
+
+def may_use(connection: Connection, found: str) -> bool:
+    """Whether this program may work on tables that are at ``found``, or make them its own.
+
+    Migrations only add, so that an older program goes on beside a newer one; which is the oldest
+    that may, the newer one has written down.
+    """
+    if found in _known():
+        return True
+    return connection.scalar(text("SELECT oldest_program FROM haier_database")) in _known()
+
+
+def _known() -> set[str]:
+    return {path.name.split("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py")}
+
+
+def version(connection: Connection) -> str | None:
+    """The migration that the tables are at; ``None`` where there are no tables of ours."""
+    if _has(connection, VERSION_TABLE):
+        found: str | None = connection.scalar(text(f"SELECT version_num FROM {VERSION_TABLE}"))
+        return found
+    return _earlier_version(connection)
+
+
+def _earlier_version(connection: Connection) -> str | None:
+    """What a program wrote that kept its version in ``alembic_version``, as others do.
+
+    It is believed only beside tables of ours: the shop's own may have a migration of that name.
+    """
+    if not (_has(connection, "raw_partition") and _has(connection, "haier_sync_log")):
+        return None
+    if _has(connection, "alembic_version"):
+        ours = connection.scalar(
+            text("SELECT max(version_num) FROM alembic_version WHERE version_num = ANY(:known)"),
+            {"known": sorted(_known())},
+        )
+        if ours is not None:
+            return str(ours)
+    # The shop's own alembic has written over it; the tables tell.
+    return "0002" if _has(connection, "idempotency_key") else "0001"
+
+
+def _has(connection: Connection, table: str) -> bool:
+    return connection.scalar(text("SELECT to_regclass(:name)"), {"name": table}) is not None
 
 
 def _run_migrations(engine: Engine) -> None:
@@ -144,40 +256,164 @@ def _run_migrations(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
+
+    def work(connection: Connection) -> None:
         # Two processes may meet here at their first start; the second finds the work done.
         connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('haier migrations'))"))
+        _take_over(connection)
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+    transaction(engine, work)
+
+
+def _take_over(connection: Connection) -> None:
+    """Move our version out of ``alembic_version``, once; what is not ours stays there."""
+    if _has(connection, VERSION_TABLE):
+        return
+    found = _earlier_version(connection)
+    if found is None:
+        return
+    connection.execute(
+        text(
+            f"CREATE TABLE {VERSION_TABLE} (version_num varchar(32) NOT NULL,"
+            f" CONSTRAINT {VERSION_TABLE}_pkc PRIMARY KEY (version_num))"
+        )
+    )
+    connection.execute(text(f"INSERT INTO {VERSION_TABLE} VALUES (:found)"), {"found": found})
+    if not _has(connection, "alembic_version"):
+        return
+    taken = connection.execute(
+        text("DELETE FROM alembic_version WHERE version_num = :found"), {"found": found}
+    )
+    if taken.rowcount and not connection.scalar(text("SELECT count(*) FROM alembic_version")):
+        connection.execute(text("DROP TABLE alembic_version"))
 
 
 def transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
     """Run ``work`` in one transaction; replay the whole of it after a deadlock or a lost server.
 
     ``work`` may therefore run several times and must not keep anything between two runs. A server
-    that restarts is waited for up to 30 seconds (fault matrix, rows 38 and 40).
+    that restarts is waited for up to 30 seconds (fault matrix, rows 38 and 40). Whoever holds what
+    the work waits for is named in the program's log after some seconds.
 
     Raises:
         DatabaseUnavailable: the server stayed away.
-        CatalogError: the database refused; nothing was committed.
+        CatalogError: the database refused, or another session held for too long what the work
+            needs; nothing was committed.
     """
-    patience = time.monotonic() + RECONNECT_SECONDS
+    deadline = time.monotonic() + _patience(engine)
     replays = 0
     with translated(engine):
         while True:
+            driver: psycopg.Connection[Any] | None = None
+            watch: Watch | None = None
             try:
                 with engine.begin() as connection:
-                    return work(connection)
+                    driver = connection.connection.driver_connection
+                    with Watch(engine, driver) as watch:
+                        return work(connection)
             # COPY speaks with the driver itself, whose errors come as they are.
             except (DBAPIError, psycopg.Error) as error:
                 _raise_interrupt(error)
-                if _state(error) in _REPLAYABLE_STATES and replays < REPLAYS:
+                state = _state(error)
+                if state in _REPLAYABLE_STATES and replays < REPLAYS:
                     replays += 1
                     continue
-                if not _is_away(error) or time.monotonic() > patience:
+                if state == _LOCK_TIMEOUT:
+                    raise CatalogError(_waited(watch)) from error
+                is_away = _is_away(error) or (driver is not None and driver.broken)
+                if not is_away:
                     raise
+                if time.monotonic() > deadline:
+                    raise _away(error, engine.url) from error
                 engine.dispose()
                 time.sleep(0.5)
+
+
+def patiently(engine: Engine, attempt: Callable[[], T]) -> T:
+    """Do what needs a connection, again while the server is away, as ``transaction`` does.
+
+    Errors stay the driver's own; ``attempt`` may run several times.
+    """
+    deadline = time.monotonic() + _patience(engine)
+    while True:
+        try:
+            return attempt()
+        except DBAPIError as error:
+            _raise_interrupt(error)
+            if not _is_away(error) or time.monotonic() > deadline:
+                raise
+            engine.dispose()
+            time.sleep(0.5)
+
+
+def _patience(engine: Engine) -> float:
+    wanted = engine.get_execution_options().get("patience")
+    return RECONNECT_SECONDS if wanted is None else float(wanted)
+
+
+def _waited(watch: "Watch | None") -> str:
+    holder = watch.holder if watch is not None and watch.holder else "another session"
+    return (
+        f"gave up waiting for what {holder} holds in the database; "
+        "end that session or wait for it, then start this again"
+    )
+
+
+class Watch:
+    """Says, while a transaction waits for a lock, who holds it.
+
+    ``holder`` is in words who did last. It looks on a connection of its own, after some seconds
+    and again and again; most transactions have ended by then.
+    """
+
+    def __init__(self, engine: Engine, driver: "psycopg.Connection[Any] | None") -> None:
+        self._engine = engine
+        self._pid = driver.info.backend_pid if driver is not None else 0
+        self._ended = threading.Event()
+        self.holder: str | None = None
+
+    def __enter__(self) -> "Watch":
+        threading.Thread(target=self._look, daemon=True, name="haier lock watch").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+    def _look(self) -> None:
+        said: str | None = None
+        while not self._ended.wait(SAY_SECONDS):
+            # Where the server is away there is nothing to say; the transaction itself will.
+            with suppress(SQLAlchemyError, psycopg.Error):
+                self.holder = _holder(self._engine, self._pid) or self.holder
+            if self.holder != said and not self._ended.is_set():
+                said = self.holder
+                logger.warning("the database work waits for what %s holds", said)
+
+
+_BLOCKERS = """
+SELECT b.pid, a.application_name, a.usename, a.state,
+    extract(epoch FROM clock_timestamp() - a.xact_start)::bigint AS seconds
+FROM unnest(pg_blocking_pids(:pid)) AS b(pid) LEFT JOIN pg_stat_activity a USING (pid)
+ORDER BY a.xact_start NULLS LAST, b.pid LIMIT 1
+"""
+
+
+def _holder(engine: Engine, pid: int) -> str | None:
+    """Who keeps the session ``pid`` waiting, in words; ``None`` where nobody does."""
+    reading = engine.execution_options(isolation_level="AUTOCOMMIT")
+    with reading.connect() as connection:
+        row = connection.execute(text(_BLOCKERS), {"pid": pid}).one_or_none()
+    if row is None:
+        return None
+    if not row.pid:
+        return "a prepared transaction (see pg_prepared_xacts)"
+    words = f"process {row.pid} ({row.application_name or 'no application_name'}"
+    words += f", user {row.usename}" if row.usename else ""
+    words += f", {row.state}" if row.state else ""
+    words += f", its transaction is {row.seconds} s old" if row.seconds is not None else ""
+    return f"{words})"
 
 
 @contextmanager
@@ -211,11 +447,20 @@ def _translate(error: SQLAlchemyError | psycopg.Error, url: URL) -> CatalogError
         return DatabaseUnavailable(
             f"the database refuses the login of {url.username}: {said}; check HAIER_DATABASE_URL"
         )
+    if "unsupported startup parameter" in said or "transaction blocks not allowed" in said:
+        return CatalogError(POOLED)
     if _is_away(error):
-        where = url.query.get("host") or f"{url.host}:{url.port or 5432}"
+        return _away(error, url)
+    if isinstance(error, PoolTimeout):
         return DatabaseUnavailable(
-            f"the database at {where} cannot be reached: {said}; "
-            "check that it runs and that HAIER_DATABASE_URL is right"
+            "all connections of this process to the database are busy; ask again in a moment"
+        )
+    if state == _LOCK_TIMEOUT:
+        return CatalogError(_waited(None))
+    if state == "25006":
+        return CatalogError(
+            f"the database can only be read: {said}; name one that can be written "
+            "in HAIER_DATABASE_URL"
         )
     if state in ("53100", "53200"):
         return CatalogError(
@@ -224,18 +469,31 @@ def _translate(error: SQLAlchemyError | psycopg.Error, url: URL) -> CatalogError
     return CatalogError(f"the database refused: {said}")
 
 
+def _away(error: BaseException, url: URL) -> DatabaseUnavailable:
+    said = _first_line(getattr(error, "orig", None) or error)
+    where = url.query.get("host") or f"{url.host}:{url.port or 5432}"
+    return DatabaseUnavailable(
+        f"the database at {where} cannot be reached: {said}; "
+        "check that it runs and that HAIER_DATABASE_URL is right"
+    )
+
+
 def _is_login(error: BaseException) -> bool:
-    return (_state(error) or "").startswith("28") or "authentication failed" in str(error)
+    said = str(error)
+    return (_state(error) or "").startswith("28") or (
+        "authentication failed" in said or "no pg_hba.conf entry" in said
+    )
 
 
 def _is_away(error: BaseException) -> bool:
     """Whether the server left in mid-work, or is not there (yet)."""
     if getattr(error, "connection_invalidated", False) or _state(error) in _RESTART_STATES:
         return True
-    # What no server said with a code was said by the driver, about the connection.
-    cause = getattr(error, "orig", None) or error
-    silent = isinstance(cause, psycopg.OperationalError) and _state(error) is None
-    return silent and not _is_login(error)
+    # What no server said with a code is about the connection, where it was no statement that
+    # failed; else the driver refuses what it was given, which no waiting mends.
+    is_connecting = isinstance(error, DBAPIError) and error.statement is None
+    silent = isinstance(getattr(error, "orig", None), psycopg.OperationalError)
+    return is_connecting and silent and _state(error) is None and not _is_login(error)
 
 
 def _state(error: BaseException) -> str | None:

@@ -23,10 +23,10 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import Connection, Engine, delete, text
 
-from haier_pipeline.catalog.database import dump_json, transaction, translated
+from haier_pipeline.catalog.database import dump_json, transaction
 from haier_pipeline.catalog.locks import lock_dealer
 from haier_pipeline.catalog.raw import Partition
-from haier_pipeline.catalog.tables import catalog_change, priced_product
+from haier_pipeline.catalog.tables import priced_product
 
 VANISHED = "已不在海尔可采商品列表中"
 
@@ -254,21 +254,14 @@ def store_priced(engine: Engine, partition: Partition, products: pd.DataFrame) -
 def store_changes(engine: Engine, partition: Partition, changes: pd.DataFrame) -> None:
     """Replace the partition's changes by those of the frame: code, kind, old and new value."""
 
+    bound = {"dealer": partition.dealer, "sync_date": partition.sync_date}
+
     def work(connection: Connection) -> None:
         lock_dealer(connection, partition.dealer)
-        table = catalog_change
-        connection.execute(
-            delete(table).where(
-                table.c.dealer == partition.dealer, table.c.sync_date == partition.sync_date
-            )
-        )
-        day = (partition.dealer, partition.sync_date)
-        _copy(
-            connection,
-            table.name,
-            ["dealer", "sync_date", *CHANGE_COLUMNS],
-            ((*day, *row) for row in _rows(changes, CHANGE_COLUMNS)),
-        )
+        _stage(connection, "stage_change", CHANGE_COLUMNS, changes)
+        # A change that stays as it is stays untouched: who follows the changes is sent none twice.
+        connection.execute(text(_REMOVE_CHANGES), bound)
+        connection.execute(text(_UPSERT_CHANGES), bound)
 
     transaction(engine, work)
 
@@ -287,8 +280,7 @@ def read_priced(engine: Engine, partition: Partition, limit: int | None = None) 
         .order_by(table.c.product_code)
         .limit(limit)
     )
-    with translated(engine), engine.connect() as connection:
-        rows = connection.execute(statement).all()
+    rows = transaction(engine, lambda connection: connection.execute(statement).all())
     return pd.DataFrame([tuple(row) for row in rows], columns=columns, dtype=object)
 
 
@@ -311,6 +303,21 @@ _STAGE_PRODUCTS = f"""
 INSERT INTO stage_product ({", ".join(_STAGED)})
 SELECT {", ".join(_STAGED.values())}
 FROM priced_product WHERE dealer = :dealer AND sync_date = :sync_date
+"""
+
+_REMOVE_CHANGES = """
+DELETE FROM catalog_change c WHERE c.dealer = :dealer AND c.sync_date = :sync_date
+  AND NOT EXISTS (
+        SELECT FROM stage_change s WHERE (s.product_code, s.kind) = (c.product_code, c.kind))
+"""
+
+_UPSERT_CHANGES = """
+INSERT INTO catalog_change AS c (dealer, sync_date, product_code, kind, old_value, new_value)
+SELECT :dealer, :sync_date, product_code, kind, old_value, new_value
+FROM stage_change ORDER BY product_code, kind
+ON CONFLICT (dealer, sync_date, product_code, kind) DO UPDATE
+SET old_value = excluded.old_value, new_value = excluded.new_value
+WHERE (c.old_value, c.new_value) IS DISTINCT FROM (excluded.old_value, excluded.new_value)
 """
 
 _DROP_NEWER = """

@@ -8,7 +8,7 @@ from datetime import date
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from haier_pipeline.catalog.database import translated
+from haier_pipeline.catalog.database import patiently, translated
 from haier_pipeline.errors import AlreadyRunning
 
 # How soon a lock that the server forgot is taken again. What judges a lock from outside must wait
@@ -52,7 +52,7 @@ def partition_lock(
     """
     key = partition_key(dealer, sync_date, sync_type)
     with translated(engine):
-        connection = _take(engine, key)
+        connection = patiently(engine, lambda: _take(engine, key))
     if connection is None:
         raise AlreadyRunning(
             f"{dealer}, {sync_date:%Y-%m-%d}: already running; "
@@ -123,7 +123,10 @@ def _end(connection: Connection) -> None:
 
 
 def lock_dealer(connection: Connection, dealer: str) -> None:
-    """Let one load of a dealer work at a time; free again when the transaction ends."""
+    """Let one load of a dealer work at a time; free again when the transaction ends.
+
+    It waits as long as for any other lock; who holds it is said meanwhile.
+    """
     connection.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),
         {"key": f"haier load {dealer}"},

@@ -212,6 +212,17 @@ def give_up(engine: Engine, run_id: str, message: str) -> int:
     return transaction(engine, lambda connection: connection.execute(statement).rowcount)
 
 
+def never_began(connection: Connection, run_id: str) -> bool:
+    """Whether everything that was accepted under this run was given up before it began."""
+    table = haier_sync_log.c
+    begun = select(table.id).where(
+        table.run_id == run_id,
+        (table.status != "failed") | table.started_at.is_not(None),
+    )
+    known = select(table.id).where(table.run_id == run_id)
+    return bool(connection.scalar(select(known.exists() & ~begun.exists())))
+
+
 def now(engine: Engine) -> datetime:
     """The time by the database's clock, as the log's own times are (fault matrix, row 41)."""
 
@@ -374,8 +385,8 @@ def entries(
     statement = (
         select(*columns).where(and_(True, *conditions)).order_by(table.id.desc()).limit(limit)
     )
-    with translated(engine), engine.connect() as connection:
-        return [Entry(**row) for row in connection.execute(statement).mappings()]
+    rows = transaction(engine, lambda connection: connection.execute(statement).mappings().all())
+    return [Entry(**row) for row in rows]
 
 
 def entry(engine: Engine, number: int) -> Entry:

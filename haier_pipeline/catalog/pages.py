@@ -1,17 +1,20 @@
 """Pages of the catalog for readers: what REST answers from the tables.
 
 PostgreSQL writes the JSON itself: the rows never become Python objects, which is what makes
-hundreds of pages a second possible.
+hundreds of pages a second possible. Each list comes in the order of its key, page by page, or in
+the order of commit from a position on, which is in ``feed``.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import Engine
 
+from haier_pipeline.catalog import feed
 from haier_pipeline.catalog.database import translated
+from haier_pipeline.catalog.feed import Feed, Position
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,11 @@ _AMOUNTS = (
 )
 # In the order of the answer; an amount is text, so that no reader makes a float of it.
 _FIELDS = (
-    {"product_code": "p.product_code", "name": "p.name", "product_model": "p.product_model"}
-    | {"product_group": "p.product_group", "brand": "b.name"}
-    | {name: f"p.{name}::text" for name in _AMOUNTS}
+    {"product_code": "r.product_code", "name": "r.name", "product_model": "r.product_model"}
+    | {"product_group": "r.product_group", "brand": "b.name"}
+    | {name: f"r.{name}::text" for name in _AMOUNTS}
     | {
-        name: f"p.{name}"
+        name: f"r.{name}"
         for name in (
             "rebate_policy",
             "product_image_url",
@@ -64,60 +67,187 @@ _FIELDS = (
         )
     }
 )
-_OBJECT = "json_build_object({})".format(
-    ", ".join(f"'{name}', {value}" for name, value in _FIELDS.items())
+PRODUCTS = Feed(
+    "product", {"product_code": "text"}, _FIELDS, "LEFT JOIN brand b ON b.id = r.brand_id"
+)
+STOCK = Feed(
+    "product_stock",
+    {"product_code": "text", "county_code": "text", "sec_code": "text"},
+    {
+        name: f"r.{name}"
+        for name in (
+            "product_code",
+            "county_code",
+            "sec_code",
+            "stock",
+            "warehouse_grade",
+            "cut_time",
+            "expected_delivery_at",
+        )
+    }
+    | {"delivery_hours": "r.delivery_hours::text"}
+    | {name: f"r.{name}" for name in ("is_transfer", "sync_date", "synced_at")},
+)
+CHANGES = Feed(
+    "catalog_change",
+    {"sync_date": "date", "product_code": "text", "kind": "text"},
+    {name: f"r.{name}" for name in ("sync_date", "product_code", "kind", "old_value", "new_value")},
 )
 
 
-def products(
-    engine: Engine, dealer: str, wanted: ProductFilter, *, after: str | None, limit: int
-) -> tuple[str, str | None]:
-    """A page of a dealer's products by product code, as a JSON list, and the last code of it.
+@dataclass(frozen=True)
+class StockFilter:
+    """Which rows of stock; ``None`` and empty ask for everything."""
 
-    ``after`` is the last code of the page before. The code comes back only where the page is full,
-    so that there may be more. Whatever the values are, they are bound (fault matrix, row 50).
+    codes: Sequence[str] = ()
+    county_code: str | None = None
+    in_stock: bool | None = None
+
+
+@dataclass(frozen=True)
+class ChangeFilter:
+    """Which changes; ``None`` and empty ask for everything."""
+
+    codes: Sequence[str] = ()
+    sync_date: date | None = None
+    kind: str | None = None
+
+
+Filter = ProductFilter | StockFilter | ChangeFilter
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows as a JSON list.
+
+    ``last`` is the key of the last one where there may be more, ``position`` where a reader that
+    has these rows is.
     """
-    conditions = ["p.dealer = %(dealer)s"]
-    bound: dict[str, Any] = {"dealer": dealer, "limit": limit}
 
-    def want(condition: str, **values: Any) -> None:
-        conditions.append(condition)
-        bound.update(values)
+    rows: str
+    last: tuple[Any, ...] | None
+    position: Position
 
+
+class _Wanted:
+    """A filter in SQL over the row ``r``: conditions on its key, on anything else, their values.
+
+    Whatever the values are, they are bound (fault matrix, row 50).
+    """
+
+    def __init__(self, wanted: Filter) -> None:
+        self.among: list[str] = []
+        self.matching: list[str] = []
+        self.bound: dict[str, Any] = {}
+        if wanted.codes:
+            self._key("r.product_code = ANY(%(codes)s)", codes=list(wanted.codes))
+        match wanted:
+            case ProductFilter():
+                self._of_products(wanted)
+            case StockFilter():
+                if wanted.county_code is not None:
+                    self._key("r.county_code = %(county_code)s", county_code=wanted.county_code)
+                self._in_stock(wanted.in_stock)
+            case ChangeFilter():
+                if wanted.sync_date is not None:
+                    self._key("r.sync_date = %(sync_date)s", sync_date=wanted.sync_date)
+                if wanted.kind is not None:
+                    self._key("r.kind = %(kind)s", kind=wanted.kind)
+
+    def _of_products(self, wanted: ProductFilter) -> None:
+        if wanted.brand is not None:
+            self._want(
+                "r.brand_id = (SELECT id FROM brand"
+                " WHERE dealer = %(dealer)s AND name = %(brand)s)",
+                brand=wanted.brand,
+            )
+        if wanted.group is not None:
+            self._want("r.product_group = %(product_group)s", product_group=wanted.group)
+        if wanted.procurable is not None:
+            self._want("r.is_sales = %(is_sales)s", is_sales="1" if wanted.procurable else "0")
+        self._in_stock(wanted.in_stock)
+        if wanted.changed_since is not None:
+            self._want("r.updated_at >= %(changed_since)s", changed_since=wanted.changed_since)
+        if wanted.search is not None:
+            self._want(
+                "concat_ws(chr(10), r.product_code, r.name, r.product_model) ILIKE %(search)s",
+                search=_like(wanted.search),
+            )
+
+    def _in_stock(self, wanted: bool | None) -> None:
+        if wanted is not None:
+            self._want("coalesce(r.stock, 0) > 0" if wanted else "coalesce(r.stock, 0) = 0")
+
+    def _key(self, condition: str, **values: Any) -> None:
+        self.among.append(condition)
+        self.bound |= values
+
+    def _want(self, condition: str, **values: Any) -> None:
+        self.matching.append(condition)
+        self.bound |= values
+
+
+def read(
+    engine: Engine,
+    listed: Feed,
+    dealer: str,
+    wanted: Filter,
+    *,
+    after: Sequence[Any] | None = None,
+    limit: int,
+) -> Page:
+    """A page of a dealer's rows by their key; ``after`` is the last key of the page before.
+
+    ``last`` comes only where the page is full, so that there may be more.
+    """
+    chosen = _Wanted(wanted)
+    key = ", ".join(f"r.{name}" for name in listed.key)
+    conditions = ["r.dealer = %(dealer)s", *chosen.among, *chosen.matching]
+    bound = chosen.bound | {"dealer": dealer, "limit": limit}
     if after is not None:
-        want("p.product_code > %(after)s", after=after)
-    if wanted.codes:
-        want("p.product_code = ANY(%(codes)s)", codes=list(wanted.codes))
-    if wanted.brand is not None:
-        want(
-            "p.brand_id = (SELECT id FROM brand WHERE dealer = %(dealer)s AND name = %(brand)s)",
-            brand=wanted.brand,
+        conditions.append(
+            f"({key}) > ({', '.join(f'%(after_{number})s' for number in range(len(after)))})"
         )
-    if wanted.group is not None:
-        want("p.product_group = %(product_group)s", product_group=wanted.group)
-    if wanted.procurable is not None:
-        want("p.is_sales = %(is_sales)s", is_sales="1" if wanted.procurable else "0")
-    if wanted.in_stock is not None:
-        want("coalesce(p.stock, 0) > 0" if wanted.in_stock else "coalesce(p.stock, 0) = 0")
-    if wanted.changed_since is not None:
-        want("p.updated_at >= %(changed_since)s", changed_since=wanted.changed_since)
-    if wanted.search is not None:
-        want(
-            "concat_ws(chr(10), p.product_code, p.name, p.product_model) ILIKE %(search)s",
-            search=_like(wanted.search),
-        )
+        bound |= {f"after_{number}": part for number, part in enumerate(after)}
     statement = (
-        f"SELECT coalesce(json_agg({_OBJECT} ORDER BY p.product_code), '[]')::text,"
-        " count(*), max(p.product_code) FROM ("
-        f"SELECT * FROM product p WHERE {' AND '.join(conditions)}"
-        " ORDER BY p.product_code LIMIT %(limit)s) p LEFT JOIN brand b ON b.id = p.brand_id"
+        f"SELECT coalesce(json_agg({listed.row} ORDER BY {key}), '[]')::text AS rows,"
+        f" count(*) AS number, json_agg(json_build_array({key}) ORDER BY {key})->-1 AS last,"
+        f" {feed.HERE} FROM ("
+        f"SELECT * FROM {listed.table} r WHERE {' AND '.join(conditions)}"
+        f" ORDER BY {key} LIMIT %(limit)s) r {listed.joined}"
     )
     # Past SQLAlchemy's own reading of the text, which takes longer than everything else here.
     # One statement needs no transaction, and no journey to the server for its begin and end.
     reading = engine.execution_options(isolation_level="AUTOCOMMIT")
     with translated(engine), reading.connect() as connection:
-        page, count, last = connection.exec_driver_sql(statement, bound).one()
-    return page, last if count == limit else None
+        found = connection.exec_driver_sql(statement, bound).one()
+    return Page(
+        found.rows,
+        listed.read_key(found.last) if found.number == limit else None,
+        feed.position_of(listed, dealer, found),
+    )
+
+
+def follow(
+    engine: Engine, listed: Feed, dealer: str, wanted: Filter, *, after: Position, limit: int
+) -> Page:
+    """What changed after the position, in the order of commit; a further page wherever it is full.
+
+    Raises:
+        PositionGone: the position is too old, or of another database or dealer.
+    """
+    chosen = _Wanted(wanted)
+    rows, position = feed.follow(
+        engine,
+        listed,
+        after,
+        dealer=dealer,
+        limit=limit,
+        among=chosen.among,
+        matching=chosen.matching,
+        bound=chosen.bound,
+    )
+    return Page(rows, None, position)
 
 
 def _like(part: str) -> str:

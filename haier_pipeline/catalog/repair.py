@@ -14,7 +14,7 @@ from sqlalchemy import ARRAY, Connection, Engine, String, bindparam, func, selec
 from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog import log
-from haier_pipeline.catalog.database import transaction, translated
+from haier_pipeline.catalog.database import transaction
 from haier_pipeline.catalog.locks import KEEP_SECONDS, PARTITION_KEY_SQL
 from haier_pipeline.catalog.log import Attempt, Check, Result
 from haier_pipeline.catalog.tables import FINAL_STATUSES, haier_sync_log
@@ -79,9 +79,8 @@ def repair(engine: Engine, run_id: str, decide: Callable[[list[Row]], Sequence[C
 
     ``decide`` may be asked twice: once to look, and again with the run's rows held.
     """
-    with translated(engine), engine.connect() as connection:
-        if not decide(_rows(connection, run_id)):
-            return 0
+    if not decide(transaction(engine, lambda connection: _rows(connection, run_id))):
+        return 0
 
     def work(connection: Connection) -> int:
         # Two repairs at once would both insert the row that is missing.
@@ -248,8 +247,9 @@ def silent(engine: Engine, run_ids: Collection[str]) -> list[str]:
         return []
     statement = text(_SILENT).bindparams(bindparam("run_ids", list(run_ids), ARRAY(String)))
     values = {"farewell": FAREWELL_SECONDS, "restart": RESTART_SECONDS}
-    with translated(engine), engine.connect() as connection:
-        return list(connection.execute(statement, values).scalars())
+    return transaction(
+        engine, lambda connection: list(connection.execute(statement, values).scalars())
+    )
 
 
 def unbegun(engine: Engine) -> list[str]:
@@ -258,8 +258,10 @@ def unbegun(engine: Engine) -> list[str]:
         "SELECT DISTINCT coalesce(run_id, '') FROM haier_sync_log WHERE status = 'pending'"
         " AND created_at < clock_timestamp() - make_interval(secs => :old)"
     )
-    with translated(engine), engine.connect() as connection:
-        return list(connection.execute(statement, {"old": UNBEGUN_SECONDS}).scalars())
+    values = {"old": UNBEGUN_SECONDS}
+    return transaction(
+        engine, lambda connection: list(connection.execute(statement, values).scalars())
+    )
 
 
 def give_up(engine: Engine, run_id: str) -> int:

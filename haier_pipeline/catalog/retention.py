@@ -1,4 +1,4 @@
-"""What is removed once it is old: log rows, rejected records, raw answers.
+"""What is removed once it is old: log rows, rejected records, raw answers, notes of removals.
 
 In small steps, each a transaction of its own, so that a removal which is stopped goes on where it
 was and never stands in a sync's way. The catalog tables themselves are never touched.
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, text
 
-from haier_pipeline.catalog.database import transaction, translated
+from haier_pipeline.catalog.database import transaction
+from haier_pipeline.catalog.feed import forget_removed
 from haier_pipeline.catalog.tables import RAW_TABLES
 
 CHUNK_ROWS = 5_000
@@ -38,6 +39,7 @@ def remove_old(engine: Engine, *, log_days: int, raw_days: int) -> Removed:
     and type (row 56) - and the length of a dealer's last complete listing, which the next one is
     measured against.
     """
+    forget_removed(engine)
     return Removed(
         log_rows=_in_chunks(engine, _LOG, log_days),
         rejected_records=_in_chunks(engine, _REJECTED, log_days),
@@ -81,19 +83,17 @@ def _in_chunks(engine: Engine, statement: str, days: int) -> int:
 
 def _remove_answers(engine: Engine, days: int) -> int:
     """Day by day, dealer by dealer; the note that a day was fetched goes last."""
-    with translated(engine), engine.connect() as connection:
-        union = " UNION ".join(
-            f"SELECT dealer, sync_date FROM {table}"
-            for table in ("raw_partition", *DAILY_TABLES[-2:])
-        )
-        partitions = connection.execute(
-            text(
-                f"SELECT dealer, sync_date FROM ({union}) old"
-                " WHERE sync_date < (clock_timestamp() AT TIME ZONE 'Asia/Shanghai')::date - :days"
-                " ORDER BY sync_date, dealer"
-            ),
-            {"days": days},
-        ).all()
+    union = " UNION ".join(
+        f"SELECT dealer, sync_date FROM {table}" for table in ("raw_partition", *DAILY_TABLES[-2:])
+    )
+    old = text(
+        f"SELECT dealer, sync_date FROM ({union}) old"
+        " WHERE sync_date < (clock_timestamp() AT TIME ZONE 'Asia/Shanghai')::date - :days"
+        " ORDER BY sync_date, dealer"
+    )
+    partitions = transaction(
+        engine, lambda connection: connection.execute(old, {"days": days}).all()
+    )
     return sum(_remove_day(engine, dealer, sync_date) for dealer, sync_date in partitions)
 
 

@@ -66,6 +66,12 @@ def _time(name: str, *, required: bool = True) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=not required, server_default=default)
 
 
+def _change_xid() -> Column[int]:
+    """The transaction that changed the row last in anything a reader cares for; triggers write it
+    (``migrations/followed.py``). 0: not since there is such a column."""
+    return Column("change_xid", BigInteger, nullable=False, server_default="0")
+
+
 def _amounts(*names: str) -> list[Column[object] | CheckConstraint]:
     parts: list[Column[object] | CheckConstraint] = [Column(name, Numeric) for name in names]
     parts += [CheckConstraint(f"{name} >= 0 AND {name} < 1e10", name=name) for name in names]
@@ -76,6 +82,19 @@ def _one_of(column: str, values: tuple[str, ...]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
+
+# Which database this is, and which programs may use it: one row.
+haier_database = Table(
+    "haier_database",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true")),
+    # Goes into the positions of readers; another one ends all that were handed out.
+    Column("id", Uuid, nullable=False, server_default=text("gen_random_uuid()")),
+    # The newest migration of the oldest program that may use the database.
+    Column("oldest_program", String(32), nullable=False),
+    _time("created_at"),
+    CheckConstraint("only_row", name="only_row"),
+)
 
 haier_config = Table(
     "haier_config",
@@ -189,12 +208,14 @@ product = Table(
     _time("updated_at"),
     _time("last_sync_at"),
     Column("rebate_policy", Text),
+    _change_xid(),
     UniqueConstraint("dealer", "product_code"),
     _one_of("is_sales", ("0", "1")),
     CheckConstraint("stock >= 0", name="stock"),
     Index(None, "brand_id"),
     # For shops that ask what has changed since they asked last.
     Index(None, "dealer", "updated_at"),
+    Index("ix_product_followed", "dealer", "change_xid", "product_code"),
     # Room on each page for a new version of its rows: the time of sync changes every day, and
     # an update that finds room beside the old row touches no index.
     postgresql_with={"fillfactor": 50},
@@ -217,7 +238,16 @@ product_stock = Table(
     _time("synced_at"),
     # Whether it is part of product.stock; true where an older program wrote the row.
     Column("is_counted", Boolean, nullable=False, server_default=text("true")),
+    _change_xid(),
     CheckConstraint("stock >= 0", name="stock"),
+    # All quantities may move every hour: since PostgreSQL 16 a BRIN index lets their rows be
+    # rewritten in place.
+    Index(
+        "ix_product_stock_followed",
+        "change_xid",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 16},
+    ),
     CheckConstraint("delivery_hours >= 0 AND delivery_hours < 1e6", name="delivery_hours"),
     postgresql_with={"fillfactor": 50},
 )
@@ -241,7 +271,24 @@ catalog_change = Table(
     Column("kind", String(20), primary_key=True),
     Column("old_value", Text),
     Column("new_value", Text),
+    _change_xid(),
     _one_of("kind", CHANGE_KINDS),
+    Index(
+        "ix_catalog_change_followed", "dealer", "change_xid", "sync_date", "product_code", "kind"
+    ),
+)
+
+# What went from a followed table, so that a reader who was away a while learns of it.
+catalog_removed = Table(
+    "catalog_removed",
+    metadata,
+    Column("table_name", String(63), primary_key=True),
+    _dealer(key=True),
+    Column("key", JSONB, primary_key=True),
+    Column("change_xid", BigInteger, nullable=False),
+    _time("removed_at"),
+    Index("ix_catalog_removed_followed", "table_name", "dealer", "change_xid"),
+    Index(None, "removed_at"),
 )
 
 rejected_record = Table(

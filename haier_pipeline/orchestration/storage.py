@@ -12,13 +12,21 @@ from typing import Any, Self
 
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
 
-from haier_pipeline.catalog.database import open_engine, translated
+from haier_pipeline.catalog.database import SESSION, open_engine, transaction
+from haier_pipeline.catalog.premises import look_at_rights, look_at_server
 from haier_pipeline.installation import Installation
 from haier_pipeline.settings import Settings, read_settings
 
 SCHEMA = "dagster"
+
+# Dagster's sessions are like our own, but for what not every server knows.
+_SESSION = " ".join(
+    f"-c{name}={value.replace(' ', chr(92) + ' ')}"
+    for name, value in {"search_path": SCHEMA, **SESSION}.items()
+    if name not in ("transaction_timeout", "idle_session_timeout")
+)
 
 
 class CatalogStorage(DagsterPostgresStorage):
@@ -85,13 +93,18 @@ def storage_url(installation: Installation) -> str:
     """
     url = make_url(installation.database_url("psycopg2"))
     engine = open_engine(installation.database_url())
-    with translated(engine), engine.begin() as connection:
+
+    def work(connection: Connection) -> None:
+        look_at_server(connection)
         exists = connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": SCHEMA})
         if exists is None:
             # Webserver, daemon and code server meet here at their first start, and IF NOT EXISTS
             # alone lets one of them fail.
             connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('haier dagster'))"))
+            look_at_rights(connection)
             connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+
+    transaction(engine, work)
     engine.dispose()
-    inside = url.update_query_dict({"options": f"-csearch_path={SCHEMA}"})
+    inside = url.update_query_dict({"options": _SESSION, "client_encoding": "UTF8"})
     return inside.render_as_string(hide_password=False)

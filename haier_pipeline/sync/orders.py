@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from sqlalchemy import Connection, Engine, delete, func, select
+from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog import log
@@ -57,7 +57,8 @@ def place(
 
     A ``key`` that the caller has used before launches nothing: the order of then is returned, and
     True (fault matrix, row 55). Where an order of the dealer waits already to be begun, this one
-    joins it: nothing is launched and that one's run id is returned.
+    joins it: nothing is launched and that one's run id is returned. A key belongs to what began:
+    where that sync ended without having been started, the key is free.
 
     Raises:
         InvalidConfig: the dealer's configuration cannot be used; nothing was accepted.
@@ -94,8 +95,9 @@ def place(
         return replace(order, run_id=run_id), is_repeated
     try:
         launch(accepted)
-    except HaierError as error:
-        log.give_up(engine, run_id, f"the sync could not be started: {error}")
+    except BaseException as error:
+        reason = str(error) if isinstance(error, HaierError) else type(error).__name__
+        log.give_up(engine, run_id, f"the sync could not be started: {reason}")
         raise
     return accepted, False
 
@@ -112,11 +114,17 @@ def _claim(connection: Connection, caller: str, key: str, request: str, run_id: 
     )
     if taken is not None:
         return None
+    is_key = (table.c.caller == caller) & (table.c.key == key)
     earlier = connection.execute(
-        select(table.c.request_hash, table.c.run_id).where(
-            table.c.caller == caller, table.c.key == key
-        )
+        select(table.c.request_hash, table.c.run_id).where(is_key).with_for_update()
     ).one()
+    if log.never_began(connection, earlier.run_id):
+        connection.execute(
+            update(table)
+            .where(is_key)
+            .values(request_hash=request, run_id=run_id, created_at=func.now())
+        )
+        return None
     if earlier.request_hash != request:
         raise Conflict("this Idempotency-Key was used for another order; take a new one")
     return str(earlier.run_id)

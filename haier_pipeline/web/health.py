@@ -4,9 +4,8 @@ from typing import Literal
 
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
-from sqlalchemy import text
 
-from haier_pipeline.catalog.database import HEAD, translated
+from haier_pipeline.catalog.database import HEAD, may_use, translated, version
 from haier_pipeline.errors import CatalogError, HaierError
 from haier_pipeline.web.services import Services, ServicesHere
 
@@ -62,9 +61,11 @@ def _database(services: Services) -> tuple[str, str]:
     try:
         engine = services.engine
         with translated(engine), engine.connect() as connection:
-            found = connection.scalar(text("SELECT version_num FROM alembic_version"))
+            found = version(connection)
+            # A newer version's tables may be used by this one too.
+            is_ready = found == HEAD or ((found or "") > HEAD and may_use(connection, found or ""))
     except CatalogError as error:
         return type(error).__name__, "unknown"
     except HaierError:
         return "misconfigured", "unknown"
-    return OK, OK if found == HEAD else f"at {found}, {HEAD} is wanted"
+    return OK, OK if is_ready else f"at {found}, {HEAD} is wanted"

@@ -13,7 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
-from haier_pipeline.catalog import figures
+from haier_pipeline.catalog import feed, figures
 from haier_pipeline.web.counters import SyncCounters
 from haier_pipeline.web.problems import documented
 from haier_pipeline.web.services import Services, ServicesHere
@@ -28,7 +28,8 @@ router = APIRouter(tags=["health"])
     responses=documented(),
 )
 def metrics(services: ServicesHere) -> Response:
-    """Syncs, durations, calls, the age of the catalog, rejected records, wrong tokens."""
+    """Syncs, durations, calls, the age of the catalog and of what followers wait
+    for, rejected records, wrong tokens."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Figures(services))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
@@ -46,6 +47,7 @@ class _Figures(Collector):
         counters.read(engine)
         yield from _of_syncs(counters)
         yield from _of_catalogs(figures.catalogs(engine))
+        yield from _of_feed(feed.holders(engine))
         wrong = CounterMetricFamily("haier_wrong_tokens", "Requests with an unknown token.")
         wrong.add_metric([], self._services.failures.total)
         yield wrong
@@ -75,6 +77,22 @@ def _of_syncs(counters: SyncCounters) -> Iterator[Metric]:
         for dealer, count in sorted(counted.items()):
             family.add_metric([dealer], count)
         yield family
+
+
+def _of_feed(holders: list[feed.Holder]) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "haier_feed_lag_seconds",
+        "Age of the oldest open transaction whose changes no follower has been sent yet.",
+        value=max((holder.seconds for holder in holders), default=0.0),
+    )
+    held = GaugeMetricFamily(
+        "haier_feed_held_seconds",
+        "Who has such a transaction open, and for how long.",
+        labels=["pid", "application", "user"],
+    )
+    for holder in holders:
+        held.add_metric([str(holder.pid or ""), holder.application, holder.user], holder.seconds)
+    yield held
 
 
 def _of_catalogs(catalogs: Iterable[figures.Catalog]) -> Iterator[Metric]:

@@ -23,6 +23,10 @@ PRINTABLE: Final = rf"^[^{CONTROLS}]+$"
 CODE: Final = rf"^[^{CONTROLS},]{{1,100}}$"
 COUNTY: Final = r"^[0-9]{6}$"
 
+POSITION: Final[Any] = Field(
+    description="Where a reader that has these rows is: send it as `after_position` to get what "
+    "changes later. Who reads the whole list first takes that of its first page."
+)
 Amount = Annotated[str, Field(description="CNY, an exact decimal", examples=["2999.00"])]
 Code = Annotated[str, StringConstraints(pattern=CODE, strip_whitespace=True)]
 County = Annotated[str, StringConstraints(pattern=COUNTY)]
@@ -184,14 +188,87 @@ class CatalogProduct(_Answer):
     created_at: datetime
     updated_at: datetime
     last_sync_at: datetime
+    removed: Literal[False]
+
+
+class RemovedProduct(_Answer):
+    """A product that is gone from the table, or that no longer matches the filters."""
+
+    product_code: str
+    removed: Literal[True]
 
 
 class CatalogPage(_Answer):
     """A page of products by product code; ``next`` is null on the last one."""
 
     success: Literal[True] = True
-    data: list[CatalogProduct]
+    data: list[CatalogProduct | RemovedProduct]
     next: str | None = Field(description="Send it as `after` to get the next page.")
+    position: str = POSITION
+
+
+class WarehouseStock(_Answer):
+    """What stands in one warehouse for one county."""
+
+    product_code: str
+    county_code: str
+    sec_code: str
+    stock: int
+    warehouse_grade: str | None
+    cut_time: str | None
+    expected_delivery_at: datetime | None
+    delivery_hours: str | None = Field(description="Hours, an exact decimal", examples=["24"])
+    is_transfer: bool | None
+    sync_date: date
+    synced_at: datetime
+    removed: Literal[False]
+
+
+class RemovedStock(_Answer):
+    """A row of stock that is gone, or that no longer matches the filters."""
+
+    product_code: str
+    county_code: str
+    sec_code: str
+    removed: Literal[True]
+
+
+class StockPage(_Answer):
+    """A page of stock by product code, county and warehouse; ``next`` is null on the last one."""
+
+    success: Literal[True] = True
+    data: list[WarehouseStock | RemovedStock]
+    next: str | None = Field(description="Send it as `after` to get the next page.")
+    position: str = POSITION
+
+
+class CatalogChange(_Answer):
+    """What moved on a product since the dealer's sync before."""
+
+    sync_date: date
+    product_code: str
+    kind: str
+    old_value: str | None
+    new_value: str | None
+    removed: Literal[False]
+
+
+class RemovedChange(_Answer):
+    """A change that turned out to be none when the day was synced again."""
+
+    sync_date: date
+    product_code: str
+    kind: str
+    removed: Literal[True]
+
+
+class ChangesPage(_Answer):
+    """A page of changes by day, product code and kind; ``next`` is null on the last one."""
+
+    success: Literal[True] = True
+    data: list[CatalogChange | RemovedChange]
+    next: str | None = Field(description="Send it as `after` to get the next page.")
+    position: str = POSITION
 
 
 class CheckResult(_Answer):

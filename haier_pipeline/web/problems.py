@@ -116,6 +116,8 @@ def of_error(error: errors.HaierError) -> ProblemResponse:
             return problem(409, text, fields=[(name, "is at fault") for name in error.fields])
         case errors.NotFound():
             return problem(404, text)
+        case errors.PositionGone():
+            return problem(410, text)
         case errors.Conflict():
             return problem(409, text)
         case errors.InvalidInput():
@@ -205,6 +207,7 @@ _DESCRIPTIONS: Final = {
     403: "The token's role may only read",
     404: "There is nothing here",
     409: "What is there does not allow it",
+    410: "The position is too old, or of another database: read the list anew",
     411: "The body does not tell its length",
     413: "The body is too large",
     415: "The body is not JSON in UTF-8",

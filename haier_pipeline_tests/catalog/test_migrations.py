@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from pytest_alembic import tests as alembic_tests
 from pytest_alembic.runner import MigrationContext
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, column, select, text
+from sqlalchemy import table as named
 
 from haier_pipeline.catalog import database
-from haier_pipeline.catalog.database import HEAD, MIGRATIONS, open_engine, upgrade
+from haier_pipeline.catalog.database import HEAD, MIGRATIONS, open_engine, transaction, upgrade
 from haier_pipeline.catalog.tables import metadata
 from haier_pipeline.errors import CatalogError, DatabaseUnavailable
 
@@ -21,18 +23,18 @@ SHAPE = {
         SELECT table_name, ordinal_position, column_name, udt_name, character_maximum_length,
                numeric_precision, numeric_scale, is_nullable, column_default, is_identity
         FROM information_schema.columns WHERE table_schema = 'public'
-          AND table_name <> 'alembic_version' ORDER BY table_name, ordinal_position""",
+          AND table_name <> 'haier_schema_version' ORDER BY table_name, ordinal_position""",
     "constraints": """
         SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
         WHERE connamespace = 'public'::regnamespace
-          AND conrelid::regclass::text <> 'alembic_version' ORDER BY 1, 2""",
+          AND conrelid::regclass::text <> 'haier_schema_version' ORDER BY 1, 2""",
     "indexes": """
         SELECT tablename, indexname, indexdef FROM pg_indexes
-        WHERE schemaname = 'public' AND tablename <> 'alembic_version' ORDER BY 1, 2""",
+        WHERE schemaname = 'public' AND tablename <> 'haier_schema_version' ORDER BY 1, 2""",
     "storage": """
         SELECT relname, relpersistence, reloptions FROM pg_class
         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-          AND relname <> 'alembic_version' ORDER BY 1""",
+          AND relname <> 'haier_schema_version' ORDER BY 1""",
 }
 
 
@@ -102,7 +104,7 @@ def test_down_leaves_nothing_behind_and_up_again_makes_the_same(
     left = alembic_engine.execute(
         text(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
-            " AND relname NOT LIKE 'alembic_version%'"
+            " AND relname NOT LIKE 'haier_schema_version%'"
         )
     )
     assert left.all() == []
@@ -164,13 +166,106 @@ def test_upgrade_does_nothing_where_the_tables_are_there(
     upgrade(engine)
 
 
-def test_a_database_of_a_newer_version_is_refused_and_left_alone(engine: Engine) -> None:
+def run(engine: Engine, *statements: str) -> None:
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def test_a_database_of_a_newer_version_is_refused_and_left_alone(engine: Engine) -> None:
+    run(
+        engine,
+        "UPDATE haier_schema_version SET version_num = '9999'",
+        "UPDATE haier_database SET oldest_program = '9998'",
+    )
     before = shape(engine)
     with pytest.raises(CatalogError, match=r"newer version .*9999"):
         upgrade(engine)
     assert shape(engine) == before
+
+
+def test_a_newer_version_may_let_this_one_go_on_beside_it(engine: Engine) -> None:
+    run(engine, "UPDATE haier_schema_version SET version_num = '9999'")
+    before = shape(engine)
+    upgrade(engine)
+    assert shape(engine) == before
+
+
+def test_a_start_that_may_not_migrate_says_what_to_do(empty_engine: Engine) -> None:
+    with pytest.raises(CatalogError, match=r"at migration none, .*run `haier db upgrade` once"):
+        upgrade(empty_engine, may_migrate=False)
+    upgrade(empty_engine)
+    upgrade(empty_engine, may_migrate=False)
+
+
+@pytest.fixture
+def earlier(empty_engine: Engine) -> Engine:
+    """A database of the last version that kept its version in ``alembic_version``."""
+
+    def work(connection: Connection) -> None:
+        settings = config()
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "0002")
+        connection.execute(text("ALTER TABLE haier_schema_version RENAME TO alembic_version"))
+        connection.execute(
+            text("ALTER INDEX haier_schema_version_pkc RENAME TO alembic_version_pkc")
+        )
+
+    transaction(empty_engine, work)
+    return empty_engine
+
+
+def versions(engine: Engine, table: str) -> list[str] | None:
+    with engine.connect() as connection:
+        if connection.scalar(text("SELECT to_regclass(:name)"), {"name": table}) is None:
+            return None
+        return sorted(connection.scalars(select(column("version_num")).select_from(named(table))))
+
+
+def test_the_version_is_taken_over_from_where_it_stood_before(
+    earlier: Engine, engine: Engine
+) -> None:
+    upgrade(earlier)
+    assert versions(earlier, "haier_schema_version") == [HEAD]
+    assert versions(earlier, "alembic_version") is None
+    assert shape(earlier) == shape(engine)
+
+
+@pytest.mark.parametrize("theirs", ["5f3c2a1b", "0001", "0002", HEAD])
+def test_the_shops_own_alembic_version_is_left_alone(empty_engine: Engine, theirs: str) -> None:
+    """Where it is there first, and whatever its migrations are called."""
+    run(
+        empty_engine,
+        f"CREATE TABLE alembic_version AS SELECT '{theirs}'::varchar(32) AS version_num",
+    )
+    upgrade(empty_engine)
+    assert versions(empty_engine, "haier_schema_version") == [HEAD]
+    assert versions(empty_engine, "alembic_version") == [theirs]
+    upgrade(empty_engine)
+    assert versions(empty_engine, "alembic_version") == [theirs]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO alembic_version VALUES ('5f3c2a1b')",
+        # Their tool has written over ours.
+        "UPDATE alembic_version SET version_num = '5f3c2a1b'",
+    ],
+)
+def test_a_version_table_that_the_shop_shares_stays_the_shops(
+    earlier: Engine, engine: Engine, change: str
+) -> None:
+    run(earlier, change)
+    upgrade(earlier)
+    assert versions(earlier, "haier_schema_version") == [HEAD]
+    assert versions(earlier, "alembic_version") == ["5f3c2a1b"]
+
+
+def test_no_version_beside_tables_of_ours_is_found_by_the_tables(earlier: Engine) -> None:
+    run(earlier, "DROP TABLE alembic_version")
+    upgrade(earlier)
+    assert versions(earlier, "haier_schema_version") == [HEAD]
 
 
 def test_a_password_in_an_address_is_in_no_error(new_database: Callable[..., str]) -> None:

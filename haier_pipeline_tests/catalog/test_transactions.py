@@ -1,13 +1,14 @@
 """Transactions in trouble: replayed whole, or taken back whole with a sentence that helps."""
 
 import os
+import re
 import shutil
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import psycopg
 import pytest
 from sqlalchemy import Connection, Engine, text
 
-from haier_pipeline.catalog import database
+from haier_pipeline.catalog import configs, database, locks, log, repair
 from haier_pipeline.catalog import load as load_module
 from haier_pipeline.catalog.database import open_engine, transaction, upgrade
 from haier_pipeline.catalog.load import (
@@ -336,3 +337,113 @@ def test_other_errors_are_not_replayed_and_leave_nothing(
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM brand")) == 0
     assert len(tries) == 1
+
+
+def test_a_lock_that_another_session_holds_is_said_and_then_given_up(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A row of the shop's, in a transaction that somebody has left open."""
+    monkeypatch.setattr(database, "SAY_SECONDS", 0.3)
+    engine = open_engine(database_url, lock_seconds=1.5)
+    try:
+        load_codes(engine, ["A"], content)
+        with engine.begin() as shop:
+            shop.execute(text("SET LOCAL application_name = 'the shop'"))
+            shop.execute(text("UPDATE product SET price = 3"))
+            pid = shop.scalar(text("SELECT pg_backend_pid()"))
+            began = time.monotonic()
+            with pytest.raises(CatalogError) as given_up:
+                load_codes(engine, ["A", "B"], content)
+            assert 1.4 < time.monotonic() - began < 10
+        holder = rf"process {pid} \(the shop, user haier, idle in transaction, .*\)"
+        assert re.search(f"gave up waiting for what {holder} holds", str(given_up.value))
+        assert re.search(f"waits for what {holder} holds", caplog.text)
+        assert codes(engine) == ["A"]
+        load_codes(engine, ["A", "B"], content)
+        assert codes(engine) == ["A", "B"]
+    finally:
+        engine.dispose()
+
+
+def test_a_load_and_a_migration_that_wait_for_another_one_are_given_up_too(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "SAY_SECONDS", 0.2)
+    engine = open_engine(database_url, lock_seconds=1)
+    try:
+        with engine.begin() as connection:
+            locks.lock_dealer(connection, "haier")
+            with pytest.raises(CatalogError, match=r"gave up waiting for what process \d+"):
+                load_codes(engine, ["A"], content)
+        run(engine, "UPDATE haier_schema_version SET version_num = '0002'")
+        with engine.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('haier migrations'))"))
+            with pytest.raises(CatalogError, match=r"gave up waiting for what process \d+"):
+                upgrade(engine)
+    finally:
+        engine.dispose()
+
+
+def test_what_the_driver_cannot_send_is_no_outage(engine: Engine) -> None:
+    began = time.monotonic()
+    many = {f"p{number}": number for number in range(70_000)}
+    listed = ", ".join(f":{name}" for name in many)
+    with pytest.raises(CatalogError, match="parameters") as refused:
+        transaction(engine, lambda c: c.execute(text(f"SELECT 1 WHERE 1 IN ({listed})"), many))
+    assert not isinstance(refused.value, DatabaseUnavailable)
+    assert "reached" not in str(refused.value)
+    assert time.monotonic() - began < 25
+
+
+def test_a_connection_pool_that_is_used_up_is_said_as_such(database_url: str) -> None:
+    engine = open_engine(database_url)
+    engine.pool._timeout = 0.1  # type: ignore[attr-defined]
+    with ExitStack() as stack:
+        for _ in range(26):
+            stack.enter_context(engine.connect())
+        with pytest.raises(DatabaseUnavailable, match=r"all connections .* are busy"):
+            transaction(engine, lambda connection: None)
+    engine.dispose()
+
+
+def test_reads_of_a_sync_and_its_locks_wait_for_a_server_that_is_away(
+    own_server: EmbeddedPostgres,
+) -> None:
+    """Fault matrix, row 38: reads and locks of a sync are as patient as its load."""
+    engine = open_engine(own_server.url())
+    upgrade(engine)
+    again = EmbeddedPostgres(own_server.home)
+    found: list[object] = []
+
+    def read() -> None:
+        found.append(configs.active_names(engine))
+        found.append(configs.is_active(engine, "haier"))
+        found.append(log.entries(engine, limit=1))
+        found.append(repair.silent(engine, ["r"]))
+        with locks.partition_lock(engine, "haier", PARTITION.sync_date):
+            found.append("held")
+
+    with closing(psycopg.connect(own_server.libpq_url)) as spy:
+        query = "SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int"
+        row = spy.execute(query).fetchone()
+    assert row is not None
+    os.kill(row[0], signal.SIGQUIT)
+    reader = threading.Thread(target=read)
+    reader.start()
+    time.sleep(1.5)
+    assert found == []
+    again.start()
+    reader.join(30)
+    try:
+        assert found == [[], None, [], [], "held"]
+    finally:
+        engine.dispose()
+        again.stop()
+
+
+def test_who_waits_for_an_answer_is_told_soon_that_the_database_is_away() -> None:
+    engine = open_engine("postgresql://haier@127.0.0.1:1/haier", patience=0.5)
+    began = time.monotonic()
+    with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
+        transaction(engine, lambda connection: None)
+    assert time.monotonic() - began < 5

@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from haier_pipeline.catalog.tables import brand, haier_sync_log, product, rejected_record
 from haier_pipeline.installation import Installation
 from haier_pipeline.sync.run import today
-from haier_pipeline.web.models import CatalogPage
+from haier_pipeline.web.models import CatalogPage, CatalogProduct, ChangesPage, StockPage
 from haier_pipeline_tests.web.callers import API
 
 CATALOG = f"{API}/catalog/products/"
@@ -82,8 +82,10 @@ def test_a_page_is_what_the_description_promises(reader: TestClient, catalog: No
     answer = reader.get(f"{CATALOG}?limit=2")
 
     page = CatalogPage.model_validate_json(answer.content)
-    assert page.data[1].brand == "海尔"
-    assert page.data[1].price == "3000.00"
+    second = page.data[1]
+    assert isinstance(second, CatalogProduct)
+    assert second.brand == "海尔"
+    assert second.price == "3000.00"
     assert page.model_dump().keys() == answer.json().keys()
     assert set(answer.json()["data"][0]) == set(type(page.data[0]).model_fields)
 
@@ -260,7 +262,7 @@ def test_readiness_says_what_is_missing(
 ) -> None:
     assert stranger.get("/readyz").json()["status"] == "ready"
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        connection.execute(text("UPDATE haier_schema_version SET version_num = '0001'"))
 
     answer = stranger.get("/readyz")
 
@@ -294,3 +296,95 @@ def test_what_nobody_knows_is_a_problem_too(reader: TestClient) -> None:
     assert json.loads(missing.content)["title"] == "Not Found"
     assert wrong.status_code == 403
     assert reader.get(f"{API}/logs").status_code == 200
+
+
+def test_a_reader_follows_products_by_positions(
+    reader: TestClient, catalog: None, engine: Engine
+) -> None:
+    first = reader.get(f"{CATALOG}?limit=5").json()
+    assert first["next"] == "P04"
+    position = first["position"]
+    assert reader.get(CATALOG, params={"after_position": position}).json()["data"] == []
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE product SET price = 5 WHERE product_code < 'P03'"))
+        connection.execute(text("DELETE FROM product WHERE product_code = 'P11'"))
+
+    told = []
+    while True:
+        query: dict[str, Any] = {"after_position": position, "limit": 2}
+        page = reader.get(CATALOG, params=query).json()
+        CatalogPage.model_validate(page)
+        if not page["data"]:
+            break
+        told += page["data"]
+        position = page["position"]
+
+    assert [(row["product_code"], row["removed"]) for row in told] == [
+        ("P00", False),
+        ("P01", False),
+        ("P02", False),
+        ("P11", True),
+    ]
+
+
+def test_stock_and_changes_are_read_and_followed(
+    reader: TestClient, catalog: None, engine: Engine
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO product_stock (dealer, product_code, county_code, sec_code, stock,"
+                " delivery_hours, sync_date) SELECT 'sandbox', 'P01', '110101', 'W' || n, n, 1.5,"
+                " '2026-11-22' FROM generate_series(0, 2) n"
+            )
+        )
+        connection.execute(
+            text(
+                "INSERT INTO catalog_change (dealer, sync_date, product_code, kind)"
+                " VALUES ('sandbox', '2026-11-22', 'P01', 'back'),"
+                " ('sandbox', '2026-11-22', 'P01', 'sold_out')"
+            )
+        )
+    for path, shape, query in (
+        ("stock", StockPage, "in_stock=true&county_code=110101"),
+        ("changes", ChangesPage, "sync_date=2026-11-22&code=P01"),
+    ):
+        first = reader.get(f"{API}/catalog/{path}/?{query}&limit=1").json()
+        second = reader.get(
+            f"{API}/catalog/{path}/?{query}&limit=1", params={"after": first["next"]}
+        ).json()
+        assert shape.model_validate(first).model_dump().keys() == first.keys()
+        assert first["data"] != second["data"]
+        assert len(second["data"]) == 1
+        position = {"after_position": first["position"]}
+        assert reader.get(f"{API}/catalog/{path}/", params=position).json()["data"] == []
+        wrong = reader.get(f"{API}/catalog/products/", params=position)
+        assert wrong.status_code == 422
+        assert reader.get(f"{API}/catalog/{path}/?after=x").status_code == 422
+
+
+def test_a_position_that_leads_nowhere_is_410_and_nonsense_422(
+    reader: TestClient, catalog: None, engine: Engine
+) -> None:
+    position = reader.get(CATALOG).json()["position"]
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE haier_database SET id = gen_random_uuid()"))
+
+    answer = reader.get(CATALOG, params={"after_position": position})
+
+    assert answer.status_code == 410
+    assert "read the whole list anew" in answer.json()["detail"]
+    for query in ("after_position=x", f"after_position={position}&after=P01"):
+        assert reader.get(f"{CATALOG}?{query}").status_code == 422
+
+
+def test_figures_and_the_overview_say_what_followers_wait_for(
+    reader: TestClient, catalog: None, engine: Engine
+) -> None:
+    assert "haier_feed_lag_seconds 0.0\n" in reader.get("/metrics").text
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL application_name = 'the shop'"))
+        connection.execute(text("UPDATE product SET price = 5"))
+        figures = reader.get("/metrics").text
+    assert 'application="the shop"' in figures
+    assert "haier_feed_lag_seconds 0.0\n" not in figures

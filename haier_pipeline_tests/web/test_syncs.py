@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.raw import Partition
-from haier_pipeline.errors import CatalogError
+from haier_pipeline.errors import CatalogError, DatabaseUnavailable
 from haier_pipeline.installation import Installation
 from haier_pipeline.orchestration import launch
 from haier_pipeline.orchestration.launch import ProcessLauncher, command
@@ -285,3 +285,49 @@ def test_an_order_whose_process_is_gone_keeps_none_waiting(
     operator.post(SYNC, json={})
 
     assert len({order.run_id for order in launched}) == 2
+
+
+def test_a_key_belongs_to_what_began(installation: Installation, config: dict[str, Any]) -> None:
+    """A launch that failed leaves the key free; one that worked keeps it."""
+    launched: list[Order] = []
+    errors: list[Exception] = [
+        CatalogError("no room for a process"),
+        DatabaseUnavailable("the database is away"),
+    ]
+
+    def launch(order: Order) -> None:
+        if errors:
+            raise errors.pop(0)
+        launched.append(order)
+
+    app = build_app(installation, launch=launch, dagster_problem=lambda: None)
+    key = {"Idempotency-Key": "once"}
+    with caller(app, OPERATOR_TOKEN) as client:
+        client.post(f"{API}/config/", json={"name": "shop", "config": config})
+        answers = [client.post(SYNC, json={}, headers=key) for _ in range(4)]
+        rows = client.get(f"{API}/logs/").json()["data"]
+
+    assert [answer.status_code for answer in answers] == [500, 503, 202, 202]
+    assert len(launched) == 1
+    assert {answer.json()["data"]["run_id"] for answer in answers[2:]} == {launched[0].run_id}
+    assert "Idempotent-Replayed" not in answers[2].headers
+    assert answers[3].headers["Idempotent-Replayed"] == "true"
+    assert [row["status"] for row in rows] == ["pending", "failed", "failed"]
+
+
+def test_a_key_of_a_sync_that_was_launched_and_failed_stays_its_own(
+    installation: Installation, operator: TestClient, dealer: Any, launched: list[Order]
+) -> None:
+    key = {"Idempotency-Key": "once"}
+    first = operator.post(SYNC, json={}, headers=key).json()["data"]["run_id"]
+    with installation.engine.begin() as connection:
+        connection.execute(
+            text(
+                "UPDATE haier_sync_log SET status = 'failed', started_at = now(),"
+                " completed_at = now() WHERE run_id = :run_id"
+            ),
+            {"run_id": first},
+        )
+    again = operator.post(SYNC, json={}, headers=key)
+    assert again.json()["data"]["run_id"] == first
+    assert len(launched) == 1

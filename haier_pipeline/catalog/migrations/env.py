@@ -2,6 +2,7 @@
 
 from alembic import context
 
+from haier_pipeline.catalog.database import VERSION_TABLE
 from haier_pipeline.catalog.tables import metadata
 
 context.configure(
@@ -9,6 +10,7 @@ context.configure(
     target_metadata=metadata,
     # Dagster's tables stand in a schema of their own beside ours and are none of our business.
     include_schemas=False,
+    version_table=VERSION_TABLE,
     compare_server_default=False,
     transactional_ddl=True,
 )

@@ -13,7 +13,7 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from haier_pipeline.catalog import browse, figures, log, overview, pages, watch
+from haier_pipeline.catalog import browse, feed, figures, log, overview, pages, watch
 from haier_pipeline.catalog.database import load_json
 from haier_pipeline.catalog.log import STATUS_LABELS, TYPE_LABELS, Entry
 from haier_pipeline.catalog.overview import DayOfSyncs, LastSync
@@ -91,6 +91,7 @@ def show_overview(request: Request, services: ServicesHere, session: SessionHere
         names=names,
         shown=shown,
         incidents=list(incidents.values()),
+        holders=feed.holders(engine),
         rate_days=RATE_DAYS,
         charts=_charts(words, [day for day in days if shown is None or day.dealer == shown]),
     )
@@ -246,19 +247,25 @@ def show_products(request: Request, services: ServicesHere, session: SessionHere
         in_stock=asked.flag("in_stock"),
         search=asked.text("search"),
     )
-    rows, last = pages.products(
-        services.engine, dealer, wanted, after=asked.text("after"), limit=PAGE_ROWS
+    after = asked.text("after")
+    page = pages.read(
+        services.engine,
+        pages.PRODUCTS,
+        dealer,
+        wanted,
+        after=None if after is None else (after,),
+        limit=PAGE_ROWS,
     )
     return render(
         request,
         "products.html",
         session=session,
-        products=load_json(rows),
+        products=load_json(page.rows),
         dealers=dealers,
         dealer=dealer,
         brands=browse.brands(services.engine, dealer),
         groups=browse.groups(services.engine, dealer),
-        next=last,
+        next=page.last and page.last[0],
     )
 
 
@@ -268,8 +275,8 @@ def show_product(request: Request, services: ServicesHere, session: SessionHere)
     asked = Asked(request)
     dealer, code = asked.text("dealer") or "", asked.text("code") or ""
     engine = services.engine
-    rows, _ = pages.products(engine, dealer, ProductFilter(codes=[code]), after=None, limit=1)
-    found = load_json(rows)
+    page = pages.read(engine, pages.PRODUCTS, dealer, ProductFilter(codes=[code]), limit=1)
+    found = load_json(page.rows)
     if not isinstance(found, list) or not found:
         raise NotFound("there is no such product")
     return render(

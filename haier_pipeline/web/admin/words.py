@@ -77,6 +77,11 @@ CHINESE: Final[Mapping[str, str]] = {
     "Message contains": "消息包含",
     # Overview
     "Needs attention": "需要处理",
+    "Followers over REST": "REST 增量读取方",
+    "Open transactions that have changed the catalog; their changes are sent when they end:": (
+        "以下未结束的事务已修改目录，事务结束后增量读取方才能读到这些变更："
+    ),
+    "Everything that was changed can be read.": "所有变更均可读取。",
     "Last sync": "最近同步",
     "When": "时间",
     "Duration": "耗时",
