@@ -16,6 +16,7 @@ from haier_pipeline.catalog.database import open_engine, upgrade
 from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
+from haier_pipeline.server.files import open_private, private_home
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.settings import Settings
 from haier_pipeline.sync.dealers import Dealers
@@ -119,11 +120,10 @@ def own_key(path: Path) -> str:
     """The key in the file, made at first use; only its owner may read it."""
     from cryptography.fernet import Fernet
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_home(path.parent)
     made = path.with_suffix(f".{os.getpid()}")
     if not path.exists():
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(open_private(made), "wb") as file:
             file.write(Fernet.generate_key())
         try:
             # Of two processes that meet here, the first to link wins and both read its key.
@@ -132,4 +132,6 @@ def own_key(path: Path) -> str:
             pass
         finally:
             made.unlink()
+    elif path.stat().st_mode & 0o077:
+        path.chmod(0o600)
     return path.read_text("ascii").strip()
