@@ -70,9 +70,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 def main() -> None:
     """Run the command line; an error of ours becomes one sentence and an exit code."""
     # A terminated sync ends like an interrupted one: rolled back, its log rows closed.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     # A shell starts what it runs in the background with SIGINT ignored, and so would our children.
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _signals.listen()
     steady()
     # At its end the interpreter would look through all that was imported once more, for 0.6 s.
     atexit.register(gc.freeze)
@@ -82,25 +83,48 @@ def main() -> None:
         _fail(error)
     except SystemExit as end:
         # A command that was broken off says by which signal; one that got through says how.
-        if end.code == Exit.FAILED and _Interrupted.by is not None:
-            sys.exit(128 + _Interrupted.by)
+        if end.code == Exit.FAILED and (number := _signals.first()) is not None:
+            sys.exit(128 + number)
         raise
     except KeyboardInterrupt:
-        sys.exit(128 + (_Interrupted.by or signal.SIGINT))
+        _exit_cancelled()
     except Exception as error:  # noqa: BLE001 - a defect of ours; its traceback helps no dealer
         _fail_unexpectedly(error)
 
 
-class _Interrupted:
-    """Which signal ended the command: the first that came."""
+class _Signals:
+    """Which of SIGINT and SIGTERM came first.
 
-    by: int | None = None
+    Handlers cannot tell: while a run works, Dagster has its own and makes no difference.
+    """
+
+    def __init__(self) -> None:
+        self._pipe = -1
+        self._first: int | None = None
+
+    def listen(self) -> None:
+        self._pipe, end = os.pipe()
+        os.set_blocking(self._pipe, False)
+        os.set_blocking(end, False)
+        signal.set_wakeup_fd(end, warn_on_full_buffer=False)
+
+    def first(self) -> int | None:
+        with suppress(BlockingIOError):
+            for number in os.read(self._pipe, 4096):
+                if self._first is None and number in (signal.SIGINT, signal.SIGTERM):
+                    self._first = number
+        return self._first
 
 
-def _interrupt(number: int, _: object) -> NoReturn:
-    if _Interrupted.by is None:
-        _Interrupted.by = number
+_signals = _Signals()
+
+
+def _interrupt() -> NoReturn:
     raise KeyboardInterrupt
+
+
+def _exit_cancelled() -> NoReturn:
+    sys.exit(128 + (_signals.first() or signal.SIGINT))
 
 
 def _fail_unexpectedly(error: Exception) -> NoReturn:
@@ -117,7 +141,7 @@ def _fail_unexpectedly(error: Exception) -> NoReturn:
 def _fail(error: HaierError) -> NoReturn:
     errors.print(f"[red]error:[/red] {escape(str(error))}")
     if isinstance(error, Cancelled):
-        sys.exit(128 + (_Interrupted.by or signal.SIGINT))
+        _exit_cancelled()
     usage = isinstance(error, InvalidInput) and not isinstance(error, InvalidConfig)
     sys.exit(Exit.USAGE if usage else Exit.FAILED)
 
@@ -309,8 +333,7 @@ def _run(
     if as_json:
         print_json(json.dumps({"status": status, "runs": runs}, ensure_ascii=False))
     if api.cancelled:
-        # Dagster hears Ctrl-C itself, so our handler may not have been called.
-        sys.exit(128 + (_Interrupted.by or signal.SIGINT))
+        _exit_cancelled()
     sys.exit(EXIT_OF_STATUS[status])
 
 
@@ -594,6 +617,14 @@ def upgrade() -> None:
     with opened() as installation:
         _ = installation.engine
     Console().print("The tables are up to date.")
+
+
+@database.command()
+def rekey() -> None:
+    """Encrypt all stored secrets anew under the newest key of HAIER_SECRET_KEY."""
+    with opened() as installation:
+        count = installation.dealers.encrypt_anew()
+    print_line(f"Encrypted anew: {count} dealers. The older keys are not needed for them any more.")
 
 
 @database.command()

@@ -6,7 +6,7 @@ embedded server works, to ``server``.
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 
 from haier_pipeline.catalog.database import open_engine, upgrade
 from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.errors import InvalidInput
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.server.files import open_private, private_home
@@ -75,13 +76,17 @@ class Installation:
 
     @cached_property
     def dealers(self) -> Dealers:
-        return Dealers(
+        dealers = Dealers(
             self.engine,
             environment=self.settings.dealer,
             allowed_hosts=self.settings.allowed_hosts,
             secret_keys=self._secret_keys,
             sandbox=self._sandbox,
         )
+        # Without a right key nothing can be bound, and whoever needs a secret is told so.
+        with suppress(InvalidInput):
+            dealers.bind_old_secrets()
+        return dealers
 
     def open_run(
         self,

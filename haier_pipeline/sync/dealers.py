@@ -78,6 +78,18 @@ class Dealers:
         self._secrets = configs.Secrets(secret_keys, SECRET_FIELDS)
         self._sandbox = sandbox
 
+    def encrypt_anew(self) -> int:
+        """Encrypt every stored secret under the newest key; returns how many dealers had any.
+
+        Raises:
+            InvalidInput: there is no key.
+        """
+        return configs.encrypt_anew(self._engine, self._secrets, all_rows=True)
+
+    def bind_old_secrets(self) -> None:
+        """Let what an older version stored be readable for its own dealer and key only."""
+        configs.encrypt_anew(self._engine, self._secrets)
+
     def active(self) -> list[str]:
         """The names of all active dealers in order; ``["sandbox"]`` where nothing is configured."""
         names = set(configs.active_names(self._engine))
@@ -190,7 +202,7 @@ class Dealers:
         """
         if name == SANDBOX_DEALER:
             raise Conflict(f"the name {SANDBOX_DEALER!r} is the built-in sandbox's")
-        config = self._secrets.encrypt(_canonical(self.validate(name, values), values))
+        config = self._secrets.encrypt(name, _canonical(self.validate(name, values), values))
         return self._shown(configs.add(self._engine, name, config, active=active))
 
     def replace(
@@ -200,7 +212,9 @@ class Dealers:
         self._refuse_environment(number)
 
         def config(row: configs.Row) -> Mapping[str, Any]:
-            return self._secrets.encrypt(_canonical(self.validate(row.name, values), values))
+            return self._secrets.encrypt(
+                row.name, _canonical(self.validate(row.name, values), values)
+            )
 
         return self._shown(configs.change(self._engine, number, config=config, active=active))
 
@@ -219,10 +233,12 @@ class Dealers:
         self._refuse_environment(number)
 
         def config(row: configs.Row) -> Mapping[str, Any]:
-            before = self._secrets.decrypt(row.config)
+            before = self._secrets.decrypt(row.name, row.config)
             after = {**before, **changes}
             self._want_secrets_again(before, after, changes)
-            return self._secrets.encrypt(_canonical(self.validate(row.name, after), after))
+            return self._secrets.encrypt(
+                row.name, _canonical(self.validate(row.name, after), after)
+            )
 
         return self._shown(
             configs.change(self._engine, number, config=config if changes else None, active=active)
@@ -233,7 +249,7 @@ class Dealers:
         self._refuse_environment(number)
 
         def check(row: configs.Row) -> Mapping[str, Any]:
-            self.validate(row.name, self._secrets.decrypt(row.config))
+            self.validate(row.name, self._secrets.decrypt(row.name, row.config))
             stored: Mapping[str, Any] = row.config
             return stored
 

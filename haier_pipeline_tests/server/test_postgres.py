@@ -471,7 +471,7 @@ def test_root_follows_no_link_in_a_home_of_somebody_else(home: Path) -> None:
     (theirs / "postgres").symlink_to(roots)
     (theirs / "link").symlink_to(roots)
     for path in (theirs, theirs / "link", theirs / "new"):
-        with pytest.raises(DatabaseUnavailable, match="belongs to|which nobody may change"):
+        with pytest.raises(DatabaseUnavailable, match=r"belongs to|which nobody may change"):
             EmbeddedPostgres(path).start()
     assert stat.S_IMODE(roots.stat().st_mode) == 0o755
     assert list(roots.iterdir()) == []
