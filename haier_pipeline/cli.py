@@ -541,6 +541,10 @@ def dev(
     require_free(port)
     require_free(api_port, option="--api-port")
     with opened() as installation:
+        from haier_pipeline.definitions import build_definitions
+
+        # A time that is no cron expression is told here, not by three children.
+        build_definitions(settings=installation.settings)
         names = installation.dealers.active()
         home = _prepare_instance(installation.settings, names)
         environment = os.environ | {
@@ -574,6 +578,32 @@ def _prepare_instance(settings: Settings, dealers: Sequence[str]) -> Path:
     with open_instance(settings.home) as instance:
         instance.add_dynamic_partitions(str(dimension.name), list(dealers))
     return home
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this installation and say what to mend; exit 1 where something is bad."""
+    from haier_pipeline.doctor import STATES, TOPICS, examine
+
+    try:
+        findings = list(examine(read_settings(os.environ), os.environ))
+    except KeyboardInterrupt:
+        raise Cancelled("cancelled") from None
+    worst = max((list(STATES).index(one.state) for one in findings), default=0)
+    if as_json:
+        status = list(STATES)[worst]
+        lines = [
+            {"topic": one.topic, "state": one.state, "message": one.message} for one in findings
+        ]
+        print_json(json.dumps({"status": status, "findings": lines}, ensure_ascii=False))
+    else:
+        styles = {"ok": "green", "warn": "yellow", "bad": "red"}
+        out = Console(highlight=False, soft_wrap=True)
+        for one in findings:
+            state = f"[{styles[one.state]}]{one.state} {STATES[one.state]}[/]"
+            topic = f"{one.topic} {TOPICS[one.topic]}"
+            out.print(f"{state}  {topic}: {escape(one.message)}")
+    sys.exit(Exit.FAILED if findings and list(STATES)[worst] == "bad" else Exit.SUCCESS)
 
 
 @app.command()

@@ -107,6 +107,11 @@ class Installation:
         )
 
     @property
+    def has_key(self) -> bool:
+        """Whether secrets can be stored."""
+        return bool(self._secret_keys)
+
+    @property
     def _secret_keys(self) -> tuple[str, ...]:
         if self.settings.secret_keys or self.settings.database_url is not None:
             return self.settings.secret_keys

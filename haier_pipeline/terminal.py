@@ -10,7 +10,7 @@ import re
 import select
 import sys
 import time
-from typing import IO, Any
+from typing import Any, TextIO
 
 from rich import console
 from rich.text import Text
@@ -71,7 +71,7 @@ class SteadyStream:
     ``None`` waits, as a pager wants it.
     """
 
-    def __init__(self, stream: IO[str], patience: float | None) -> None:
+    def __init__(self, stream: TextIO, patience: float | None) -> None:
         self._stream = stream
         self._patience = patience
         self._waits = True
@@ -81,7 +81,7 @@ class SteadyStream:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        data = text.encode(self._stream.encoding or "utf-8", "replace")
+        data = text.encode(self._stream.encoding, "replace")
         until = None if self._patience is None else time.monotonic() + self._patience
         try:
             while data:
@@ -109,7 +109,7 @@ class SteadyStream:
 def steady() -> None:
     """Let this process's output never fail nor change what it ends with."""
     for name, patience in (("stdout", None), ("stderr", PATIENCE)):
-        stream: IO[str] | None = getattr(sys, name)
+        stream: TextIO | None = getattr(sys, name)
         if stream is not None and sys.platform != "win32":
             stream.flush()
             setattr(sys, name, SteadyStream(stream, patience))

@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
 
 from sqlalchemy.engine import URL
 
@@ -32,7 +31,7 @@ def shown(url: URL) -> str:
         key: value if key.lower() in _PUBLIC else _MASK for key, value in dict(url.query).items()
     }
     safe = url.set(drivername="postgresql", query=query)
-    return safe.render_as_string(hide_password=True).replace(quote(_MASK), _MASK)
+    return safe.render_as_string(hide_password=True).replace("%2A%2A%2A", _MASK)
 
 
 @contextmanager

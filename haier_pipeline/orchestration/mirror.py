@@ -15,7 +15,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry, EventLogRecord, RunRecord
@@ -119,7 +119,7 @@ def read_cursor(text: str | None) -> dict[str, Position]:
 
 def _position(stored: object) -> Position:
     try:
-        last, moved_at, near = stored  # type: ignore[misc]
+        last, moved_at, near = cast("tuple[int, float, list[int]]", stored)
         position = Position(int(last), float(moved_at), {int(number) for number in near})
     except (TypeError, ValueError, OverflowError):
         return Position()
@@ -353,8 +353,7 @@ def _result(materialization: dg.AssetMaterialization) -> Result:
 
 def _count(value: object) -> int:
     """A count as the log can hold it; what somebody else reported may be anything."""
-    is_count = isinstance(value, int) and 0 <= value < MOST_COUNT
-    return value if is_count else 0  # type: ignore[return-value]
+    return value if isinstance(value, int) and 0 <= value < MOST_COUNT else 0
 
 
 def _evaluation(entry: EventLogEntry) -> tuple[CheckName, Check, Partition | None]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from haier_pipeline.errors import InvalidInput
 
 _LISTENS = "0A"
+# 127.0.0.0/8 and ::1 as /proc writes them, by the bytes of a little machine.
+_LOOPBACK = ("7F", "00000000000000000000000001000000")
 
 
 def require_free(port: int, host: str = "127.0.0.1", *, option: str = "--port") -> None:
@@ -37,10 +39,18 @@ def require_free(port: int, host: str = "127.0.0.1", *, option: str = "--port") 
         ) from None
 
 
+def open_to_others(port: int) -> bool:
+    """Whether something on this machine listens on the port for other machines too."""
+    return any(
+        not (address.endswith(_LOOPBACK[0]) if len(address) == 8 else address == _LOOPBACK[1])
+        for address, _ in _listening(port)
+    )
+
+
 def _by(port: int) -> str:
     """Who listens there, as far as this system lets us see it."""
     with suppress(OSError, ValueError):
-        sockets = _listening(port)
+        sockets = {name for _, name in _listening(port)}
         for process in Path("/proc").glob("[0-9]*"):
             # Another user's process does not let us look.
             with suppress(OSError):
@@ -51,13 +61,14 @@ def _by(port: int) -> str:
     return ""
 
 
-def _listening(port: int) -> set[str]:
-    """The sockets that listen on the port, as /proc names them: ``socket:[1234]``."""
-    found = set()
+def _listening(port: int) -> list[tuple[str, str]]:
+    """What listens on the port: its address and its socket, as /proc names them."""
+    found = []
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in (Path("/proc/net") / table).read_text("ascii").splitlines()[1:]:
                 cells = line.split()
-                if cells[3] == _LISTENS and int(cells[1].rpartition(":")[2], 16) == port:
-                    found.add(f"socket:[{cells[9]}]")
+                address, _, number = cells[1].rpartition(":")
+                if cells[3] == _LISTENS and int(number, 16) == port:
+                    found.append((address, f"socket:[{cells[9]}]"))
     return found

@@ -86,6 +86,14 @@ class Dealers:
         """
         return configs.encrypt_anew(self._engine, self._secrets, all_rows=True)
 
+    def is_readable(self, name: str) -> bool:
+        """Whether a stored dealer's secrets can be read with the keys there are."""
+        try:
+            configs.read(self._engine, name, self._secrets)
+        except InvalidInput:
+            return False
+        return True
+
     def bind_old_secrets(self) -> None:
         """Let what an older version stored be readable for its own dealer and key only."""
         configs.encrypt_anew(self._engine, self._secrets)

@@ -13,11 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from dagster import DagsterEventType
-from dagster._core.events import (
-    AssetMaterialization,
-    DagsterEvent,
-    StepMaterializationData,
-)
+from dagster._core.events import DagsterEvent, StepMaterializationData
 from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog.log import Entry
@@ -50,7 +46,7 @@ def tellable(value: Any) -> Any:
 
 
 def report(instance: dg.DagsterInstance, run: dg.DagsterRun, metadata: dict[str, Any]) -> None:
-    materialization = AssetMaterialization("products", metadata=metadata)
+    materialization = dg.AssetMaterialization("products", metadata=metadata)
     event = DagsterEvent(
         event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
         job_name=run.job_name,
