@@ -194,8 +194,8 @@ def _key(installation: Installation) -> Iterator[Said]:
         yield (
             "bad",
             (
-                f"the secrets of {', '.join(unread)} cannot be read with the keys in HAIER_SECRET_KEY: "
-                "add the key they were stored with, or store them again"
+                f"the secrets of {', '.join(unread)} cannot be read with the keys"
+                " in HAIER_SECRET_KEY: add the key they were stored with, or store them again"
             ),
         )
     elif stored:

@@ -72,8 +72,8 @@ def _look(connection: Connection, now: float) -> Iterator[Said]:
         yield (
             "bad",
             (
-                f"its encoding is {found.encoding}: make a new one with CREATE DATABASE … ENCODING 'UTF8'"
-                " TEMPLATE template0"
+                f"its encoding is {found.encoding}: make one with"
+                " CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             ),
         )
     if found.is_read_only:
@@ -98,8 +98,8 @@ def _look(connection: Connection, now: float) -> Iterator[Said]:
         yield (
             "warn",
             (
-                f"{waiting} sessions have left a transaction open for more than an hour: end them, or"
-                " nothing is cleaned up"
+                f"{waiting} sessions have left a transaction open for more than an hour:"
+                " end them, or nothing is cleaned up"
             ),
         )
     skew = abs(now - found.now)

@@ -19,15 +19,16 @@ LOOK_SECONDS = 0.2
 #: children, ``PYTHONSAFEPATH`` says the same to theirs.
 SAFE_PYTHON = (sys.executable, "-P")
 
-# Reads until our end of the pipe is closed, by whatever ended us, and then ends the groups.
+# Reads the children's groups until our end of the pipe is closed, by whatever ended us, and then
+# ends them.
 _WATCH = f"""
-cat >/dev/null
-kill -INT -- "$@" 2>/dev/null
+while read -r group; do set -- "$@" "-$group"; done
+[ $# = 0 ] && exit
+any() {{ for group; do kill -s 0 -- "$group" 2>/dev/null && return 0; done; return 1; }}
+kill -s INT -- "$@" 2>/dev/null
 waited=0
-while [ $waited -lt {STOP_SECONDS:.0f} ] && kill -0 -- "$@" 2>/dev/null; do
-    sleep 1; waited=$((waited + 1))
-done
-kill -KILL -- "$@" 2>/dev/null
+while [ $waited -lt {STOP_SECONDS:.0f} ] && any "$@"; do sleep 1; waited=$((waited + 1)); done
+kill -s KILL -- "$@" 2>/dev/null
 """
 
 
@@ -41,20 +42,21 @@ def run_together(
     Returns the exit code of the one that ended by itself, 0 after Ctrl-C.
     """
     with ExitStack() as stack:
-        children = [
-            # Groups of their own: Ctrl-C reaches us, and we end each once and in order.
-            stack.enter_context(
-                subprocess.Popen(
-                    command,
-                    cwd=folder,
-                    env={**environment, "PYTHONSAFEPATH": "1"},
-                    umask=0o077,
-                    start_new_session=True,
-                )
+        watcher = stack.enter_context(_watcher())
+        children = []
+        for command in commands:
+            child = subprocess.Popen(
+                command,
+                cwd=folder,
+                env={**environment, "PYTHONSAFEPATH": "1"},
+                umask=0o077,
+                # Groups of their own: Ctrl-C reaches us, and we end each once and in order.
+                start_new_session=True,
             )
-            for command in commands
-        ]
-        watcher = _watch([child.pid for child in children])
+            children.append(stack.enter_context(child))
+            assert watcher.stdin is not None  # noqa: S101 - tells mypy of the pipe below
+            watcher.stdin.write(f"{child.pid}\n".encode())
+            watcher.stdin.flush()
         try:
             while all(child.poll() is None for child in children):
                 time.sleep(LOOK_SECONDS)
@@ -64,12 +66,11 @@ def run_together(
         finally:
             _end(children)
             watcher.kill()
-            watcher.communicate()
 
 
-def _watch(groups: Sequence[int]) -> "subprocess.Popen[bytes]":
+def _watcher() -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
-        ["/bin/sh", "-c", _WATCH, "sh", *(f"-{group}" for group in groups)],
+        ["/bin/sh", "-c", _WATCH],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
