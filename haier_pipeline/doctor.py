@@ -57,13 +57,13 @@ class Finding:
     message: str
 
 
-def examine(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+def examine(settings: Settings, variables: Mapping[str, str]) -> Iterator[Finding]:
     """Look at everything, the quick things first."""
     yield from _asked("versions", _versions)
     yield from _asked("home", lambda: _home(settings.home))
     yield from _asked("disk", lambda: _disk(settings.home))
-    yield from _asked("variables", lambda: _variables(settings, environ))
-    yield from _asked("proxy", lambda: _proxy(environ))
+    yield from _asked("variables", lambda: _variables(settings, variables))
+    yield from _asked("proxy", lambda: _proxy(variables))
     yield from _asked("ports", _ports)
     with Installation(settings) as installation:
         database = list(
@@ -133,7 +133,7 @@ def _disk(home: Path) -> Iterator[Said]:
         yield "ok", said
 
 
-def _variables(settings: Settings, environ: Mapping[str, str]) -> Iterator[Said]:
+def _variables(settings: Settings, variables: Mapping[str, str]) -> Iterator[Said]:
     from haier_pipeline.definitions import build_definitions
     from haier_pipeline.web.auth import Tokens
 
@@ -145,17 +145,17 @@ def _variables(settings: Settings, environ: Mapping[str, str]) -> Iterator[Said]
         yield "bad", "HAIER_CORS_ORIGINS is *: every web page may call REST; name the origins"
     if settings.webhook_url and urlsplit(settings.webhook_url).scheme != "https":
         yield "warn", "HAIER_WEBHOOK_URL is not https: its key can be read on the way"
-    folder = environ.get("DAGSTER_HOME", "")
+    folder = variables.get("DAGSTER_HOME", "")
     if folder and not Path(folder).is_absolute():
         yield "bad", "DAGSTER_HOME is relative: write the whole path"
-    known = sorted(name for name in environ if name.startswith("HAIER_"))
+    known = sorted(name for name in variables if name.startswith("HAIER_"))
     yield "ok", f"set: {', '.join(known)}" if known else "none is set: the defaults hold"
 
 
-def _proxy(environ: Mapping[str, str]) -> Iterator[Said]:
+def _proxy(variables: Mapping[str, str]) -> Iterator[Said]:
     seen = False
     for name in ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        value = environ.get(name, "")
+        value = variables.get(name, "")
         if not value:
             continue
         seen = True
@@ -170,7 +170,7 @@ def _proxy(environ: Mapping[str, str]) -> Iterator[Said]:
         else:
             yield "ok", f"{name} leads through {where}"
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        value = environ.get(name, "")
+        value = variables.get(name, "")
         if value and not Path(value).exists():
             yield "bad", f"{name} names {value}, which is not there"
     if not seen:

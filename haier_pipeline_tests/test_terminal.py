@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,16 +58,18 @@ sys.exit(7)
 """
 
 
-def writer(lines: int, stream: str, encoding: str = "utf-8", **options: object) -> list[object]:
-    return [
+def writer(
+    lines: int, stream: str, encoding: str = "utf-8", **options: Any
+) -> tuple[list[str], dict[str, Any]]:
+    return (
         [sys.executable, "-c", WRITER, str(lines), stream],
         {"env": {"PYTHONIOENCODING": encoding, "PATH": os.defpath}, **options},
-    ]
+    )
 
 
-def start(lines: int, stream: str, encoding: str = "utf-8", **options: object) -> int:
+def start(lines: int, stream: str, encoding: str = "utf-8", **options: Any) -> int:
     command, keywords = writer(lines, stream, encoding, **options)
-    done = subprocess.run(command, check=False, timeout=60, **keywords)  # type: ignore[call-overload]
+    done = subprocess.run(command, check=False, timeout=60, **keywords)
     return int(done.returncode)
 
 
@@ -74,7 +77,7 @@ def start(lines: int, stream: str, encoding: str = "utf-8", **options: object) -
 def test_what_the_encoding_lacks_is_replaced_and_the_exit_code_stays(encoding: str) -> None:
     assert start(3, "out", encoding, stdout=subprocess.DEVNULL) == 7
     command, keywords = writer(1, "out", encoding, stdout=subprocess.PIPE)
-    done = subprocess.run(command, check=False, **keywords)  # type: ignore[call-overload]
+    done = subprocess.run(command, check=False, **keywords)
     assert done.returncode == 7
     wanted = "海尔" if encoding == "gbk" else "??"
     assert done.stdout.decode(encoding) == f"{wanted} line 0\n"
@@ -82,7 +85,7 @@ def test_what_the_encoding_lacks_is_replaced_and_the_exit_code_stays(encoding: s
 
 def test_a_reader_that_has_gone_and_a_full_disk_change_no_exit_code() -> None:
     command, keywords = writer(100_000, "out", stdout=subprocess.PIPE)
-    with subprocess.Popen(command, **keywords) as child:  # type: ignore[call-overload]
+    with subprocess.Popen(command, **keywords) as child:
         child.stdout.readline()
         child.stdout.close()
         assert child.wait(60) == 7
@@ -93,7 +96,7 @@ def test_a_reader_that_has_gone_and_a_full_disk_change_no_exit_code() -> None:
 
 def test_a_reader_of_results_is_waited_for_and_gets_all() -> None:
     command, keywords = writer(20_000, "out", stdout=subprocess.PIPE)
-    with subprocess.Popen(command, **keywords) as child:  # type: ignore[call-overload]
+    with subprocess.Popen(command, **keywords) as child:
         time.sleep(0.5)
         assert child.poll() is None
         assert len(child.stdout.read().splitlines()) == 20_000

@@ -48,6 +48,7 @@ class ProcessLauncher:
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
+                    # No module is taken from the folder that the caller happens to be in.
                     env=os.environ | {"PYTHONSAFEPATH": "1"},
                     umask=0o077,
                     start_new_session=True,
@@ -80,8 +81,7 @@ def command(order: Order) -> list[str]:
         ("--accept-shrink", order.accept_shrink),
     ):
         options += [flag] * is_set
-    # -P: no module is taken from the folder that the caller happens to be in.
-    return [sys.executable, "-P", "-m", "haier_pipeline.cli", "sync", *options]
+    return [sys.executable, "-m", "haier_pipeline.cli", "sync", *options]
 
 
 def dagster_problem(engine: Engine) -> str | None:

@@ -6,15 +6,17 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import Engine
 
 from haier_pipeline.cli_config import _read_secrets
 from haier_pipeline.errors import InvalidInput
-from haier_pipeline.orchestration.launch import command
+from haier_pipeline.orchestration.launch import ProcessLauncher
 from haier_pipeline.platform.config import SECRET_FIELDS
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
@@ -113,16 +115,23 @@ def test_a_password_is_no_argument_of_a_child_and_stands_in_no_print(
     assert secret not in shown.said
 
 
-def test_no_module_is_taken_from_the_folder_a_command_is_started_in(tmp_path: Path) -> None:
+def test_no_module_is_taken_from_the_folder_a_command_is_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: Engine
+) -> None:
     for name in ("json.py", "haier_pipeline.py", "typer.py"):
         (tmp_path / name).write_text("raise SystemExit('the folder ran')")
-    started = command(Order("haier"))
-    done = subprocess.run(
-        [*started[: started.index("sync")], "--help"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-        env={"PATH": os.defpath},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HAIER_DATABASE_URL", "no url")
+    home = tmp_path / "home"
+    ProcessLauncher(home / "syncs", lambda: engine)(Order("haier", run_id="ordered"))
+    log = home / "syncs" / "ordered.log"
+    end = time.monotonic() + 60
+    while "HAIER_DATABASE_URL is not a URL" not in log.read_text():
+        assert "the folder ran" not in log.read_text()
+        assert time.monotonic() < end, log.read_text()
+        time.sleep(0.05)
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+    assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
     script = Path(sys.executable).with_name("haier")
     if script.exists():
         done = subprocess.run(
