@@ -86,6 +86,7 @@ def test_what_the_encoding_lacks_is_replaced_and_the_exit_code_stays(encoding: s
 def test_a_reader_that_has_gone_and_a_full_disk_change_no_exit_code() -> None:
     command, keywords = writer(100_000, "out", stdout=subprocess.PIPE)
     with subprocess.Popen(command, **keywords) as child:
+        assert child.stdout is not None
         child.stdout.readline()
         child.stdout.close()
         assert child.wait(60) == 7
@@ -97,6 +98,7 @@ def test_a_reader_that_has_gone_and_a_full_disk_change_no_exit_code() -> None:
 def test_a_reader_of_results_is_waited_for_and_gets_all() -> None:
     command, keywords = writer(20_000, "out", stdout=subprocess.PIPE)
     with subprocess.Popen(command, **keywords) as child:
+        assert child.stdout is not None
         time.sleep(0.5)
         assert child.poll() is None
         assert len(child.stdout.read().splitlines()) == 20_000
