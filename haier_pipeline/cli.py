@@ -24,13 +24,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from haier_pipeline import cli_config
+from haier_pipeline.cli_config import CANCELLED, opened
 from haier_pipeline.errors import Cancelled, HaierError, InvalidConfig, InvalidInput
 from haier_pipeline.settings import Settings, read_settings
+from haier_pipeline.terminal import Console, print_json, print_line, steady
 
 if TYPE_CHECKING:
     from haier_pipeline.catalog.log import Entry
@@ -48,7 +49,6 @@ class Exit(IntEnum):
 
 
 EXIT_OF_STATUS = {"success": Exit.SUCCESS, "partial": Exit.PARTIAL, "failed": Exit.FAILED}
-CANCELLED = "cancelled; the catalog is as it was"
 STATUS_STYLES = {"success": "green", "partial": "yellow", "failed": "red"}
 
 app = typer.Typer(
@@ -73,14 +73,58 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: _interrupt())
     # A shell starts what it runs in the background with SIGINT ignored, and so would our children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    _signals.listen()
+    steady()
     # At its end the interpreter would look through all that was imported once more, for 0.6 s.
     atexit.register(gc.freeze)
     try:
         app()
     except HaierError as error:
         _fail(error)
+    except SystemExit as end:
+        # A command that was broken off says by which signal; one that got through says how.
+        if end.code == Exit.FAILED and (number := _signals.first()) is not None:
+            sys.exit(128 + number)
+        raise
+    except KeyboardInterrupt:
+        _exit_cancelled()
     except Exception as error:  # noqa: BLE001 - a defect of ours; its traceback helps no dealer
         _fail_unexpectedly(error)
+
+
+class _Signals:
+    """Which of SIGINT and SIGTERM came first.
+
+    Handlers cannot tell: while a run works, Dagster has its own and makes no difference.
+    """
+
+    def __init__(self) -> None:
+        self._pipe = -1
+        self._first: int | None = None
+
+    def listen(self) -> None:
+        self._pipe, end = os.pipe()
+        os.set_blocking(self._pipe, False)
+        os.set_blocking(end, False)
+        signal.set_wakeup_fd(end, warn_on_full_buffer=False)
+
+    def first(self) -> int | None:
+        with suppress(BlockingIOError):
+            for number in os.read(self._pipe, 4096):
+                if self._first is None and number in (signal.SIGINT, signal.SIGTERM):
+                    self._first = number
+        return self._first
+
+
+_signals = _Signals()
+
+
+def _interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _exit_cancelled() -> NoReturn:
+    sys.exit(128 + (_signals.first() or signal.SIGINT))
 
 
 def _fail_unexpectedly(error: Exception) -> NoReturn:
@@ -94,25 +138,12 @@ def _fail_unexpectedly(error: Exception) -> NoReturn:
     sys.exit(Exit.FAILED)
 
 
-def _interrupt() -> NoReturn:
-    raise KeyboardInterrupt
-
-
 def _fail(error: HaierError) -> NoReturn:
     errors.print(f"[red]error:[/red] {escape(str(error))}")
+    if isinstance(error, Cancelled):
+        _exit_cancelled()
     usage = isinstance(error, InvalidInput) and not isinstance(error, InvalidConfig)
     sys.exit(Exit.USAGE if usage else Exit.FAILED)
-
-
-@contextmanager
-def _installation(**options: Any) -> Iterator["Installation"]:
-    from haier_pipeline.installation import Installation
-
-    try:
-        with Installation(read_settings(os.environ), **options) as installation:
-            yield installation
-    except KeyboardInterrupt:
-        raise Cancelled(CANCELLED) from None
 
 
 @contextmanager
@@ -183,7 +214,7 @@ def sync(
     if not no_stock:
         assets.append("stock_levels")
         config["stock_levels"] = {"county_codes": list(county_code or [])}
-    with _json_errors(as_json), _head_start(), _installation() as installation:
+    with _json_errors(as_json), _head_start(), opened() as installation:
         from haier_pipeline.catalog.raw import Partition
         from haier_pipeline.sync.run import resumable, today
 
@@ -230,7 +261,7 @@ def backfill(
     if end > today():
         raise InvalidInput(f"--to {end} has not come yet; today is {today()} in Shanghai")
     days = [begin + timedelta(days=n) for n in range((end - begin).days + 1)]
-    with _json_errors(as_json), _head_start(), _installation() as installation:
+    with _json_errors(as_json), _head_start(), opened() as installation:
         names = installation.dealers.choose(dealer)
         partitions = [Partition(name, day) for day in days for name in names]
         _run(installation, "derive", partitions, as_json)
@@ -300,7 +331,9 @@ def _run(
                 break
     status = _worst([run["status"] for run in runs])
     if as_json:
-        print(json.dumps({"status": status, "runs": runs}, ensure_ascii=False))  # noqa: T201
+        print_json(json.dumps({"status": status, "runs": runs}, ensure_ascii=False))
+    if api.cancelled:
+        _exit_cancelled()
     sys.exit(EXIT_OF_STATUS[status])
 
 
@@ -343,13 +376,16 @@ def _print_run(title: str, entries: Sequence["Entry"]) -> None:
 def _json_errors(as_json: bool) -> Iterator[None]:
     """With ``--json``, an error that ends the command is the one object on standard output."""
     try:
-        yield
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise Cancelled(CANCELLED) from None
     except Exception as error:
         if as_json:
             ours = isinstance(error, HaierError)
             message = str(error) if ours else f"unexpected {type(error).__name__}"
             failed = {"status": "failed", "runs": [], "message": message}
-            print(json.dumps(failed, ensure_ascii=False))  # noqa: T201
+            print_json(json.dumps(failed, ensure_ascii=False))
         raise
 
 
@@ -434,7 +470,7 @@ def logs(
     ):
         if value is not None and value not in known:
             raise InvalidInput(f"{option} {value!r} is none of: {', '.join(known)}")
-    with _installation() as installation:
+    with opened() as installation:
         entries = log.entries(
             installation.engine, sync_type=sync_type, status=status, dealer=dealer, limit=limit
         )
@@ -454,7 +490,7 @@ def logs(
             }
             for entry in entries
         ]
-        print(dump_json({"logs": rows}))  # noqa: T201
+        print_json(dump_json({"logs": rows}))
         return
     table = _table("id", "dealer", "date", "type", "asset", "status", "total", "failed", "message")
     for entry in entries:
@@ -497,18 +533,29 @@ def dev(
     ] = 8300,
 ) -> None:
     """Run the whole thing on this machine until Ctrl-C: database, Dagster, REST, admin pages."""
-    from haier_pipeline.server.processes import run_together
+    from haier_pipeline.server.ports import require_free
+    from haier_pipeline.server.processes import SAFE_PYTHON, run_together
 
-    with _installation() as installation:
+    if port == api_port:
+        raise InvalidInput(f"--port and --api-port are both {port}; give each its own")
+    require_free(port)
+    require_free(api_port, option="--api-port")
+    with opened() as installation:
+        from haier_pipeline.definitions import build_definitions
+
+        # A time that is no cron expression is told here, not by three children.
+        build_definitions(settings=installation.settings)
         names = installation.dealers.active()
         home = _prepare_instance(installation.settings, names)
         environment = os.environ | {
+            # Absolute: the children work in another folder.
+            "HAIER_HOME": str(installation.settings.home),
             "DAGSTER_HOME": str(home),
             # `dagster dev` calls itself superseded by a tool that wants a checkout.
             "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded",
         }
         errors.print(f"Dealers:      {escape(', '.join(names))}")
-        errors.print(f"Database:     {_shown_url(installation)}")
+        errors.print(f"Database:     {escape(_shown_url(installation))}")
         errors.print(f"Dagster:      http://127.0.0.1:{port}")
         errors.print(f"Admin pages:  http://127.0.0.1:{api_port}/admin/")
         errors.print(f"REST:         http://127.0.0.1:{api_port}/docs")
@@ -517,10 +564,10 @@ def dev(
 
             secret, environment["HAIER_API_TOKENS"] = new_token("dev", "operator")
             errors.print(f"Token:        {secret}  (until Ctrl-C; log in with it)")
-        dagster = [sys.executable, "-m", "haier_pipeline.orchestration.dev"]
+        dagster = [*SAFE_PYTHON, "-m", "haier_pipeline.orchestration.dev"]
         dagster += ["--log-level", "warning"]
         dagster += ["-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
-        api = [sys.executable, "-m", "haier_pipeline.cli", "api", "--port", str(api_port)]
+        api = [*SAFE_PYTHON, "-m", "haier_pipeline.cli", "api", "--port", str(api_port)]
         sys.exit(run_together([dagster, api], folder=home, environment=environment))
 
 
@@ -535,8 +582,34 @@ def _prepare_instance(settings: Settings, dealers: Sequence[str]) -> Path:
 
 
 @app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Look at this installation and say what to mend; exit 1 where something is bad."""
+    from haier_pipeline.doctor import STATES, TOPICS, examine
+
+    try:
+        findings = list(examine(read_settings(os.environ), os.environ))
+    except KeyboardInterrupt:
+        raise Cancelled("cancelled") from None
+    worst = max((list(STATES).index(one.state) for one in findings), default=0)
+    if as_json:
+        status = list(STATES)[worst]
+        lines = [
+            {"topic": one.topic, "state": one.state, "message": one.message} for one in findings
+        ]
+        print_json(json.dumps({"status": status, "findings": lines}, ensure_ascii=False))
+    else:
+        styles = {"ok": "green", "warn": "yellow", "bad": "red"}
+        out = Console(highlight=False, soft_wrap=True)
+        for one in findings:
+            state = f"[{styles[one.state]}]{one.state} {STATES[one.state]}[/]"
+            topic = f"{one.topic} {TOPICS[one.topic]}"
+            out.print(f"{state}  {topic}: {escape(one.message)}")
+    sys.exit(Exit.FAILED if findings and list(STATES)[worst] == "bad" else Exit.SUCCESS)
+
+
+@app.command()
 def sandbox(
-    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8400,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8400,
     products: Annotated[int, typer.Option(min=0, help="Size of the catalog.")] = 300,
     latency_ms: Annotated[str, typer.Option(help="Of an answer: 50, or 50-200.")] = "0",
     rate: Annotated[int, typer.Option(min=0, help="Calls a second allowed; 0: no limit.")] = 100,
@@ -546,56 +619,80 @@ def sandbox(
     ] = None,
 ) -> None:
     """Run the stand-in platform alone, until Ctrl-C."""
+    from haier_pipeline.server.ports import require_free
+    from haier_pipeline.server.processes import SAFE_PYTHON
+
+    if faults is not None:
+        _check_json("--faults", faults)
+    require_free(port)
     options = ["--port", port, "--products", products, "--latency-ms", latency_ms, "--rate", rate]
     if faults is not None:
         options += ["--faults", faults]
     if settings is not None:
         options += ["--settings", settings]
-    command = [sys.executable, "-m", "haier_pipeline.sandbox", *map(str, options)]
+    command = [*SAFE_PYTHON, "-m", "haier_pipeline.sandbox", *map(str, options)]
     os.execv(sys.executable, command)  # noqa: S606 - our own program takes our place
+
+
+def _check_json(option: str, text: str) -> None:
+    """Raises ``InvalidInput`` where neither the text nor the file that it names is JSON."""
+    try:
+        is_json = text.lstrip().startswith(("[", "{"))
+        json.loads(text if is_json else Path(text).read_text("utf-8-sig"))
+    except OSError as error:
+        raise InvalidInput(
+            f"{option} {text!r} is neither JSON nor a file that can be read: {error.strerror}"
+        ) from None
+    except ValueError as error:
+        raise InvalidInput(f"{option} is not JSON: {error}") from None
 
 
 @database.command()
 def upgrade() -> None:
     """Bring the tables to the newest version."""
-    with _installation() as installation:
+    with opened() as installation:
         installation.upgrade()
     Console().print("The tables are up to date.")
 
 
 @database.command()
+def rekey() -> None:
+    """Encrypt all stored secrets anew under the newest key of HAIER_SECRET_KEY."""
+    with opened() as installation:
+        count = installation.dealers.encrypt_anew()
+    print_line(f"Encrypted anew: {count} dealers. The older keys are not needed for them any more.")
+
+
+@database.command()
 def url() -> None:
     """Print the database's address, without its password."""
-    with _installation() as installation:
-        print(_shown_url(installation))  # noqa: T201
+    with opened() as installation:
+        print_line(_shown_url(installation))
 
 
 def _shown_url(installation: "Installation") -> str:
+    from haier_pipeline.catalog.address import shown
     from haier_pipeline.catalog.database import parse_url
 
-    shown = parse_url(installation.database_url()).set(drivername="postgresql")
-    return shown.render_as_string(hide_password=True)
+    return shown(parse_url(installation.database_url()))
 
 
 @database.command()
 def shell() -> None:
     """Open psql on the database."""
+    from haier_pipeline.catalog.address import for_child
     from haier_pipeline.catalog.database import parse_url
 
-    with _installation() as installation:
+    with opened() as installation:
         _ = installation.engine
         own = installation.embedded
         program = shutil.which("psql") if own is None else str(own.psql)
         if program is None:
             raise InvalidInput("psql is not installed; install PostgreSQL's client")
-        url = parse_url(installation.database_url()).set(drivername="postgresql")
-        # The password goes through the environment: an argument could be read by other users.
-        environment = dict(os.environ)
-        if url.password is not None:
-            environment["PGPASSWORD"] = str(url.password)
-        address = url.set(password=None).render_as_string(hide_password=False)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        sys.exit(subprocess.run([program, address], env=environment, check=False).returncode)
+        with for_child(parse_url(installation.database_url())) as variables:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            ended = subprocess.run([program], env=os.environ | variables, check=False)
+        sys.exit(ended.returncode if ended.returncode >= 0 else 128 - ended.returncode)
 
 
 # At the end, since the help lists commands in the order in which they were added.

@@ -3,8 +3,10 @@
 As in ``cli``: parse, call, print; modules are imported inside the commands.
 """
 
+import codecs
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from haier_pipeline.errors import InvalidInput
+from haier_pipeline.errors import Cancelled, InvalidInput
 from haier_pipeline.settings import DEALER_VARIABLES, read_settings
+from haier_pipeline.terminal import Console, print_json, print_line
 
 if TYPE_CHECKING:
     from haier_pipeline.installation import Installation
@@ -57,18 +59,25 @@ SecretsFromEnv = Annotated[
 ]
 
 
+CANCELLED = "cancelled; the catalog is as it was"
+
+
 @contextmanager
-def _installation(**options: Any) -> Iterator["Installation"]:
+def opened(**options: Any) -> Iterator["Installation"]:
+    """The installation that the environment describes."""
     from haier_pipeline.installation import Installation
 
-    with Installation(read_settings(os.environ), **options) as installation:
-        yield installation
+    try:
+        with Installation(read_settings(os.environ), **options) as installation:
+            yield installation
+    except KeyboardInterrupt:
+        raise Cancelled(CANCELLED) from None
 
 
 @config.command("list")
 def list_dealers(as_json: AsJson = False) -> None:
     """Show all dealers."""
-    with _installation() as installation:
+    with opened() as installation:
         dealers = installation.dealers.all(limit=1_000)
     if as_json:
         _print_json({"dealers": [_as_json(dealer) for dealer in dealers]})
@@ -96,11 +105,14 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a dealer, or one value of it, with defaults; secrets only as set or not set."""
-    with _installation() as installation:
+    with opened() as installation:
         if key is not None:
             value = installation.dealers.value(name, key)
             shown = ",".join(value) if isinstance(value, list) else str(value or "")
-            print(json.dumps({key: value}) if as_json else shown)  # noqa: T201
+            if as_json:
+                _print_json({key: value})
+            else:
+                print_line(shown)
             return
         _print_dealer(installation.dealers.find(name), as_json)
 
@@ -133,7 +145,7 @@ def create(
         rate_limit=rate_limit,
     )
     values |= _secrets(secrets_file, from_env=secrets_from_env, prompt=True)
-    with _installation() as installation:
+    with opened() as installation:
         dealer = installation.dealers.create(name, values, active=not inactive)
     _print_dealer(dealer, as_json)
 
@@ -172,7 +184,7 @@ def update(
     values |= dict.fromkeys(unset or [])
     if not values:
         raise InvalidInput("nothing to change was given; see --help")
-    with _installation() as installation:
+    with opened() as installation:
         dealers = installation.dealers
         dealer = dealers.update(dealers.find(name).id, values)
     _print_dealer(dealer, as_json)
@@ -181,7 +193,7 @@ def update(
 @config.command()
 def enable(name: Name, as_json: AsJson = False) -> None:
     """Let a dealer sync."""
-    with _installation() as installation:
+    with opened() as installation:
         dealers = installation.dealers
         _print_dealer(dealers.enable(dealers.find(name).id), as_json)
 
@@ -189,7 +201,7 @@ def enable(name: Name, as_json: AsJson = False) -> None:
 @config.command()
 def disable(name: Name, as_json: AsJson = False) -> None:
     """Let a dealer sync no more; a sync at work stops at its next batch."""
-    with _installation() as installation:
+    with opened() as installation:
         dealers = installation.dealers
         _print_dealer(dealers.disable(dealers.find(name).id), as_json)
 
@@ -199,7 +211,7 @@ def delete(
     name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
 ) -> None:
     """Delete a dealer's configuration; its catalog, answers and log stay."""
-    with _installation() as installation:
+    with opened() as installation:
         dealers = installation.dealers
         number = dealers.find(name).id
         if not yes and not typer.confirm(f"Delete the dealer {name}?", err=True):
@@ -211,7 +223,7 @@ def delete(
 @config.command()
 def test(name: Name, as_json: AsJson = False) -> None:  # noqa: PT028 - a command, not a test
     """Ask the platform for a token, then for the listing; exit 1 where one does not work."""
-    with _installation() as installation:
+    with opened() as installation:
         trial = installation.dealers.test(name)
     if as_json:
         _print_json({"ok": trial.ok, "failed": trial.failed, "message": trial.message})
@@ -233,7 +245,7 @@ def create_token(
     if as_json:
         _print_json({"token": secret, "entry": entry})
         return
-    print(secret)  # noqa: T201
+    print_line(secret)
     errors.print("This token is not shown again. Add to HAIER_API_TOKENS:")
     errors.print(entry)
 
@@ -244,11 +256,13 @@ def api(
 ) -> None:
     """Run REST and the admin pages alone, until Ctrl-C."""
     from haier_pipeline.orchestration.launch import ProcessLauncher, dagster_problem
+    from haier_pipeline.server.ports import require_free
     from haier_pipeline.web import serving
     from haier_pipeline.web.app import build_app
 
+    require_free(port, host)
     # Whoever asks waits for the answer: a database that is away is said soon.
-    with _installation(patience=2.0) as installation:
+    with opened(patience=2.0) as installation:
         if not installation.settings.api_tokens:
             errors.print(
                 "HAIER_API_TOKENS is not set, so nobody is let in; make a token with: "
@@ -298,20 +312,43 @@ def _secrets(path: Path | None, *, from_env: bool, prompt: bool) -> dict[str, st
 
 def _read_secrets(path: Path) -> dict[str, str]:
     known = {*SECRET_QUESTIONS, "customer_password"}
+    by_variable = {variable: key for variable, key in DEALER_VARIABLES.items() if key in known}
     try:
-        text = sys.stdin.read() if str(path) == "-" else path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise InvalidInput(f"{path} cannot be read") from None
+        data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
+        text = _decode(data)
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{path} is not a text in UTF-8; store it as one") from None
     secrets: dict[str, str] = {}
-    for place, line in enumerate(text.splitlines(), start=1):
+    # Not splitlines(): a secret may hold one of the rarer separators.
+    for place, line in enumerate(re.split(r"\r\n|\n|\r", text), start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         key, separator, value = line.partition("=")
+        key = key.strip().removeprefix("export ").strip()
+        key = by_variable.get(key, key)
         # The line is not repeated: it may be a secret without its key.
-        if not separator or key.strip() not in known:
+        if not separator or key not in known:
             raise InvalidInput(f"{path}, line {place}: write key=value; keys: {sorted(known)}")
-        secrets[key.strip()] = value.strip()
+        if key in secrets:
+            raise InvalidInput(f"{path}, line {place}: {key} stands there twice; leave one")
+        secrets[key] = _unquoted(value.strip())
     return secrets
+
+
+def _decode(data: bytes) -> str:
+    """Windows' editors begin a text with a mark, and write UTF-16 where they are asked to."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    return data.decode("utf-8-sig")
+
+
+def _unquoted(value: str) -> str:
+    """What stands between a pair of quotes; a backslash is itself, as a secret may hold one."""
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1]
+    return value
 
 
 def _as_json(dealer: "Dealer") -> dict[str, Any]:
@@ -346,4 +383,4 @@ def _print_dealer(dealer: "Dealer", as_json: bool) -> None:
 
 
 def _print_json(value: Mapping[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, default=str))  # noqa: T201
+    print_json(json.dumps(value, ensure_ascii=False, default=str))

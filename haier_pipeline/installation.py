@@ -6,7 +6,7 @@ embedded server works, to ``server``.
 
 import os
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from sqlalchemy import Engine
 
 from haier_pipeline.catalog.database import open_engine, upgrade
 from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.errors import InvalidInput
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
+from haier_pipeline.server.files import open_private, private_home
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.settings import Settings
 from haier_pipeline.sync.dealers import Dealers
@@ -97,13 +99,17 @@ class Installation:
 
     @cached_property
     def dealers(self) -> Dealers:
-        return Dealers(
+        dealers = Dealers(
             self.engine,
             environment=self.settings.dealer,
             allowed_hosts=self.settings.allowed_hosts,
             secret_keys=self._secret_keys,
             sandbox=self._sandbox,
         )
+        # Without a right key nothing can be bound, and whoever needs a secret is told so.
+        with suppress(InvalidInput):
+            dealers.bind_old_secrets()
+        return dealers
 
     def open_run(
         self,
@@ -125,6 +131,11 @@ class Installation:
         )
 
     @property
+    def has_key(self) -> bool:
+        """Whether secrets can be stored."""
+        return bool(self._secret_keys)
+
+    @property
     def _secret_keys(self) -> tuple[str, ...]:
         if self.settings.secret_keys or self.settings.database_url is not None:
             return self.settings.secret_keys
@@ -143,11 +154,10 @@ def own_key(path: Path) -> str:
     """The key in the file, made at first use; only its owner may read it."""
     from cryptography.fernet import Fernet
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    private_home(path.parent)
     made = path.with_suffix(f".{os.getpid()}")
     if not path.exists():
-        descriptor = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
+        with os.fdopen(open_private(made), "wb") as file:
             file.write(Fernet.generate_key())
         try:
             # Of two processes that meet here, the first to link wins and both read its key.
@@ -156,4 +166,6 @@ def own_key(path: Path) -> str:
             pass
         finally:
             made.unlink()
+    elif path.stat().st_mode & 0o077:
+        path.chmod(0o600)
     return path.read_text("ascii").strip()

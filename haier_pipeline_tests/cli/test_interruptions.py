@@ -41,7 +41,7 @@ def test_sigterm_in_the_middle_of_the_stock_calls_ends_the_sync_at_once_and_in_o
         sync.send(signal.SIGTERM)
         ended = sync.ended()
     assert ended.seconds < 5
-    assert ended.code == 1, ended.said
+    assert ended.code == 143, ended.said
     assert ended.json["status"] == "failed"
     assert CANCELLED in ended.err, ended.said
     ended.assert_no_traceback()
@@ -66,7 +66,7 @@ def test_sigterm_is_heard_while_the_database_keeps_the_sync_waiting(
             sync.send(signal.SIGTERM)
             ended = sync.ended()
     assert ended.seconds < 5
-    assert ended.code == 1, ended.said
+    assert ended.code == 143, ended.said
     assert CANCELLED in ended.err
     ended.assert_no_traceback()
     assert log(haier.database_url)[-1] == ("price_quotes", "failed", CANCELLED)

@@ -180,7 +180,7 @@ def test_every_active_dealer_is_synced_and_a_broken_one_does_not_stop_the_others
             haier.database_url,
             "INSERT INTO haier_config (name, config, is_active) VALUES (%s, %s, %s)",
             name,
-            json.dumps(secrets.encrypt(config)),
+            json.dumps(secrets.encrypt(name, config)),
             is_active,
         )
     everyone = haier.with_variables(HAIER_SECRET_KEY=key)
@@ -202,7 +202,9 @@ def test_a_stored_dealer_whose_secrets_cannot_be_read_fails_before_any_call(
     new_haier: Callable[[], Haier], platform: SandboxProcess
 ) -> None:
     """Fault matrix, rows 46 and 48."""
-    stored = Secrets((Fernet.generate_key().decode(),), SECRET_FIELDS).encrypt(dict(CREDENTIALS))
+    stored = Secrets((Fernet.generate_key().decode(),), SECRET_FIELDS).encrypt(
+        "stored", dict(CREDENTIALS)
+    )
     without = new_haier()
     with_another = new_haier().with_variables(HAIER_SECRET_KEY=Fernet.generate_key().decode())
     for haier in (without, with_another):

@@ -6,12 +6,15 @@ error's sentence. With USER it first becomes that user, as root alone can.
 
 import os
 import pwd
+import signal
 import sys
 from pathlib import Path
 
 from haier_pipeline.errors import DatabaseUnavailable
 from haier_pipeline.server.postgres import EmbeddedPostgres
 
+# Whoever runs the tests in the background has SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 if len(sys.argv) > 2:
     entry = pwd.getpwnam(sys.argv[2])
     os.setgroups([])

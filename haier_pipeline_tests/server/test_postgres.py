@@ -5,6 +5,7 @@ import os
 import pwd
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -254,7 +255,7 @@ def test_a_stale_pid_file_with_a_foreign_process_neither_stops_the_start_nor_tha
 ) -> None:
     with EmbeddedPostgres(home):
         pass
-    account = postgres._account((home / "postgres").stat().st_uid)
+    account = postgres._account()
     foreign = subprocess.Popen(["sleep", "60"], user=account.uid if account.other else None)
     try:
         server = EmbeddedPostgres(home)
@@ -341,7 +342,7 @@ def test_a_server_started_by_hand_on_the_same_data_is_not_doubled(
     with EmbeddedPostgres(home):
         pass
     monkeypatch.setattr(postgres, "SILENCE", 0.5)
-    account = postgres._account((home / "postgres").stat().st_uid)
+    account = postgres._account()
     data = home / "postgres" / "data"
     by_hand = [str(postgres._wheel() / "bin" / "pg_ctl"), "-D", str(data), "-w"]
     options = f"-c listen_addresses='' -c unix_socket_directories={data}"
@@ -377,6 +378,56 @@ def test_leaving_takes_the_socket_folder_away(home: Path) -> None:
     assert not server._socket_folder.exists()
 
 
+def test_the_socket_lies_where_nobody_else_can_be_first(home: Path) -> None:
+    with EmbeddedPostgres(home) as server:
+        assert server._socket_folder == home / "postgres" / "socket"
+        assert stat.S_IMODE(server._socket_folder.stat().st_mode) == 0o700
+
+
+def test_a_home_too_long_for_a_socket_gets_a_folder_that_nobody_can_guess(home: Path) -> None:
+    long = home / ("深" * 40)
+    with EmbeddedPostgres(long) as server:
+        first = server._socket_folder
+        assert first.parent == Path("/tmp")
+        assert stat.S_IMODE(first.stat().st_mode) == 0o700
+        assert scalar(EmbeddedPostgres(long), "SELECT 1") == 1
+    assert not first.exists()
+    with EmbeddedPostgres(long) as server:
+        assert server._socket_folder != first
+
+
+def test_nobody_but_the_owner_reads_what_lies_in_a_home_whatever_the_umask(home: Path) -> None:
+    """Root's server is another user, whose group may pass through and read its settings."""
+    before = os.umask(0)
+    try:
+        with EmbeddedPostgres(home) as server:
+            found = {path: path.lstat() for path in (home, *home.rglob("*"))}
+            assert server._socket_folder in found
+    finally:
+        os.umask(before)
+    for path, status in found.items():
+        mode = stat.S_IMODE(status.st_mode)
+        if path.name == ".s.PGSQL.5432.lock" or path.is_socket():
+            continue
+        assert mode & 0o007 == 0, path
+        if os.geteuid() != 0 or status.st_uid != 0:
+            assert mode & 0o077 == 0, path
+        assert mode & 0o020 == 0, path
+
+
+def test_an_open_home_is_closed_and_a_folder_of_other_things_is_refused(home: Path) -> None:
+    home.mkdir(mode=0o755)
+    with EmbeddedPostgres(home):
+        assert home.stat().st_mode & 0o007 == 0
+    shared = home.with_name("shared")
+    shared.mkdir()
+    shared.chmod(0o755)
+    (shared / "letters.txt").write_text("not ours")
+    with pytest.raises(DatabaseUnavailable, match="is not this program's alone"):
+        EmbeddedPostgres(shared).start()
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+
+
 def test_a_home_that_is_a_file_is_reported_with_its_path(home: Path) -> None:
     home.write_text("")
     with pytest.raises(DatabaseUnavailable, match=f"cannot use {home}"):
@@ -394,25 +445,36 @@ def test_a_home_that_vanished_is_reported_when_leaving(home: Path) -> None:
 
 
 @as_root
-def test_an_ordinary_user_has_a_server_of_its_own_that_root_may_join(home: Path) -> None:
+def test_an_ordinary_user_has_a_server_of_its_own_in_which_root_does_nothing(home: Path) -> None:
     nobody = pwd.getpwnam("nobody")
     home.mkdir()
     os.chown(home, nobody.pw_uid, nobody.pw_gid)
     process = use(home, "nobody")
     assert word(process) == "up"
     assert (home / "postgres" / "data").stat().st_uid == nobody.pw_uid
-    with EmbeddedPostgres(home) as joined:
-        process.communicate("")
-        assert process.returncode == 0
-        assert scalar(joined, "SELECT 1") == 1
-    assert not lives(home)
-    # What root started there stays the user's.
-    with EmbeddedPostgres(home):
-        process = use(home, "nobody")
-        assert word(process) == "up"
+    with pytest.raises(DatabaseUnavailable, match="belongs to the user nobody: run as that user"):
+        EmbeddedPostgres(home).start()
     process.communicate("")
     assert process.returncode == 0
     assert not lives(home)
+
+
+@as_root
+def test_root_follows_no_link_in_a_home_of_somebody_else(home: Path) -> None:
+    nobody = pwd.getpwnam("nobody")
+    theirs = home.with_name("theirs")
+    theirs.mkdir()
+    os.chown(theirs, nobody.pw_uid, nobody.pw_gid)
+    roots = home.with_name("roots")
+    roots.mkdir(mode=0o755)
+    roots.chmod(0o755)
+    (theirs / "postgres").symlink_to(roots)
+    (theirs / "link").symlink_to(roots)
+    for path in (theirs, theirs / "link", theirs / "new"):
+        with pytest.raises(DatabaseUnavailable, match=r"belongs to|which nobody may change"):
+            EmbeddedPostgres(path).start()
+    assert stat.S_IMODE(roots.stat().st_mode) == 0o755
+    assert list(roots.iterdir()) == []
 
 
 @as_root
@@ -453,12 +515,18 @@ def test_a_home_that_may_not_be_written_is_reported_with_its_path(home: Path) ->
 
 @as_root
 def test_a_socket_folder_of_somebody_else_is_not_trusted(home: Path) -> None:
-    server = EmbeddedPostgres(home)
-    server._socket_folder.mkdir()
+    """What is left of an earlier start in /tmp may have been taken since."""
     nobody = pwd.getpwnam("nobody")
-    os.chown(server._socket_folder, nobody.pw_uid, nobody.pw_gid)
-    with pytest.raises(DatabaseUnavailable, match="belongs to nobody"):
-        server.start()
+    taken = home.with_name("taken")
+    taken.mkdir(mode=0o700)
+    os.chown(taken, nobody.pw_uid, nobody.pw_gid)
+    (home / "postgres").mkdir(parents=True, mode=0o700)
+    home.chmod(0o700)
+    (home / "postgres" / "socket").symlink_to(taken)
+    with EmbeddedPostgres(home) as server:
+        if postgres._account().uid != nobody.pw_uid:
+            assert server._socket_folder != taken
+        assert scalar(server, "SELECT 1") == 1
 
 
 @as_root
