@@ -624,6 +624,8 @@ def sandbox(
 
     if faults is not None:
         _check_json("--faults", faults)
+    if settings is not None:
+        _check_json("--settings", settings)
     require_free(port)
     options = ["--port", port, "--products", products, "--latency-ms", latency_ms, "--rate", rate]
     if faults is not None:
