@@ -1,6 +1,7 @@
 """The documentation names everything there is, and nothing that there is not.
 
-What the text says of a thing is for readers to judge; here only names are compared.
+What the text says of a thing is for readers to judge; here only names are compared. Citations of
+the contract and of the faults are in ``test_citations``.
 """
 
 import re
@@ -178,16 +179,6 @@ def test_every_asset_check_is_documented_with_what_it_does_and_no_other() -> Non
         (key.asset_key.to_user_string(), key.name, "yes" if graph.get(key).blocking else "no")
         for key in graph.asset_check_keys
     )
-
-
-def test_every_row_of_the_faults_that_is_named_anywhere_exists() -> None:
-    rows = {int(number) for number in re.findall(r"^\| (\d+) \|", read("faults.md"), re.MULTILINE)}
-    assert rows == set(range(1, max(rows) + 1))
-    for source in [*PACKAGE.rglob("*.py"), *Path(__file__).parent.rglob("*.py")]:
-        for numbers in re.findall(
-            r"\b[Rr]ows? (\d+(?:(?:, | and )\d+)*)", source.read_text("utf-8")
-        ):
-            assert {int(number) for number in re.findall(r"\d+", numbers)} <= rows, source
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names)
