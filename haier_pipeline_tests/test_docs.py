@@ -193,6 +193,16 @@ def test_a_page_links_only_to_what_exists(page: Path) -> None:
                 assert anchor in {anchor_of(heading) for heading in headings}, target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_a_page_names_only_files_that_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:haier_pipeline|haier_pipeline_tests|docs|benchmarks)/[^`\s:]*)`",
+        page.read_text("utf-8"),
+    )
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
 def anchor_of(heading: str) -> str:
     """The anchor that a heading gets where the pages are shown."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
