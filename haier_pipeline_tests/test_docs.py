@@ -4,6 +4,8 @@ What the text says of a thing is for readers to judge; here only names are compa
 the contract and of the faults are in ``test_citations``.
 """
 
+import importlib
+import pkgutil
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,9 +14,10 @@ from typing import Any
 
 import pytest
 import typer.main
+from fastapi.routing import APIRoute
 
 import haier_pipeline
-from haier_pipeline import settings
+from haier_pipeline import settings, web
 from haier_pipeline.catalog.tables import CHANGE_KINDS, metadata
 from haier_pipeline.cli import app
 from haier_pipeline.definitions import build_definitions
@@ -152,6 +155,28 @@ def test_every_table_and_column_is_documented_and_no_other() -> None:
 def test_every_kind_of_change_is_documented() -> None:
     kinds = section(read("tables.md"), "## `catalog_change`")
     assert all(kind in kinds for kind in CHANGE_KINDS)
+
+
+def test_every_route_is_documented() -> None:
+    text = section(read("rest.md"), "## Routes")
+    rows = re.findall(r"^\| (.*?) \|", text, re.MULTILINE)
+    modules = [
+        importlib.import_module(f"{web.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(web.__path__)
+    ]
+    routes = [
+        (method, route.path.removeprefix("/"))
+        for router in {id(m.router): m.router for m in modules if hasattr(m, "router")}.values()
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in route.methods or ()
+    ]
+    assert len(routes) > 15
+    for method, path in routes:
+        last = path.rstrip("/").split("/")[-1] + "/"
+        assert f"`/{path}`" in text or any(
+            re.search(rf"\b{method}\b", row) and (path in row or f"`{last}`" in row) for row in rows
+        ), f"{method} {path}"
 
 
 def test_every_fault_setting_and_figure_of_the_sandbox_is_documented_and_no_other() -> None:
