@@ -40,13 +40,18 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 ClientId = Annotated[str | None, typer.Option(help="Client id at the platform.")]
 TokenUrl = Annotated[str | None, typer.Option(help="Where tokens come from.")]
 BaseUrl = Annotated[str | None, typer.Option(help="The platform's address.")]
-CustomerCode = Annotated[str | None, typer.Option(help="Sold-to party, eight characters.")]
-SendToCode = Annotated[str | None, typer.Option(help="Ship-to party.")]
+CustomerCode = Annotated[
+    str | None, typer.Option(help="Sold-to party, ten digits such as 8800123456.")
+]
+SendToCode = Annotated[str | None, typer.Option(help="Ship-to party, ten digits too.")]
 SupplierCode = Annotated[str | None, typer.Option(help="1001 is Haier itself.")]
 CountyCode = Annotated[
     list[str] | None, typer.Option(help="A county of the customer's, six digits (repeatable).")
 ]
-RateLimit = Annotated[int | None, typer.Option(help="Calls a second allowed.")]
+RateLimit = Annotated[
+    int | None,
+    typer.Option(help="Calls a second allowed; 100 where not given, by an older note of Haier's."),
+]
 SecretsFile = Annotated[
     Path | None,
     typer.Option(help="File with lines such as client_secret=…; - reads standard input."),

@@ -1,8 +1,11 @@
 """The documentation names everything there is, and nothing that there is not.
 
-What the text says of a thing is for readers to judge; here only names are compared.
+What the text says of a thing is for readers to judge; here only names are compared. Citations of
+the contract and of the faults are in ``test_citations``.
 """
 
+import importlib
+import pkgutil
 import re
 import shlex
 from collections.abc import Iterator
@@ -11,9 +14,10 @@ from typing import Any
 
 import pytest
 import typer.main
+from fastapi.routing import APIRoute
 
 import haier_pipeline
-from haier_pipeline import settings
+from haier_pipeline import settings, web
 from haier_pipeline.catalog.tables import CHANGE_KINDS, metadata
 from haier_pipeline.cli import app
 from haier_pipeline.definitions import build_definitions
@@ -152,6 +156,28 @@ def test_every_kind_of_change_is_documented() -> None:
     assert all(kind in kinds for kind in CHANGE_KINDS)
 
 
+def test_every_route_is_documented() -> None:
+    text = section(read("rest.md"), "## Routes")
+    rows = re.findall(r"^\| (.*?) \|", text, re.MULTILINE)
+    modules = [
+        importlib.import_module(f"{web.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(web.__path__)
+    ]
+    routes = [
+        (method, route.path.removeprefix("/"))
+        for router in {id(m.router): m.router for m in modules if hasattr(m, "router")}.values()
+        for route in router.routes
+        if isinstance(route, APIRoute) and route.include_in_schema
+        for method in route.methods or ()
+    ]
+    assert len(routes) > 15
+    for method, path in routes:
+        last = path.rstrip("/").split("/")[-1] + "/"
+        assert f"`/{path}`" in text or any(
+            re.search(rf"\b{method}\b", row) and (path in row or f"`{last}`" in row) for row in rows
+        ), f"{method} {path}"
+
+
 def test_every_fault_setting_and_figure_of_the_sandbox_is_documented_and_no_other() -> None:
     text = read("sandbox.md")
     assert first_cells(section(text, "### Report")) == Report().figures().keys()
@@ -179,16 +205,6 @@ def test_every_asset_check_is_documented_with_what_it_does_and_no_other() -> Non
     )
 
 
-def test_every_row_of_the_faults_that_is_named_anywhere_exists() -> None:
-    rows = {int(number) for number in re.findall(r"^\| (\d+) \|", read("faults.md"), re.MULTILINE)}
-    assert rows == set(range(1, max(rows) + 1))
-    for source in [*PACKAGE.rglob("*.py"), *Path(__file__).parent.rglob("*.py")]:
-        for numbers in re.findall(
-            r"\b[Rr]ows? (\d+(?:(?:, | and )\d+)*)", source.read_text("utf-8")
-        ):
-            assert {int(number) for number in re.findall(r"\d+", numbers)} <= rows, source
-
-
 @pytest.mark.parametrize("page", PAGES, ids=names)
 def test_a_page_links_only_to_what_exists(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
@@ -199,6 +215,16 @@ def test_a_page_links_only_to_what_exists(page: Path) -> None:
             if anchor:
                 headings = re.findall(r"^#+ (.+)$", linked.read_text("utf-8"), re.MULTILINE)
                 assert anchor in {anchor_of(heading) for heading in headings}, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_a_page_names_only_files_that_exist(page: Path) -> None:
+    named = re.findall(
+        r"`((?:haier_pipeline|haier_pipeline_tests|docs|benchmarks)/[^`\s:]*)`",
+        page.read_text("utf-8"),
+    )
+    for path in named:
+        assert (ROOT / path).exists(), path
 
 
 def anchor_of(heading: str) -> str:

@@ -6,4 +6,7 @@ Here live the dealer's configuration (`config`), the pace of the calls (`pacing`
 
 What does not belong here: SQL, Dagster, the reading of environment variables, and any rule about
 what a price or a stock means for the catalog.
+
+What is cited as "contract" stands in docs/platform.md, as "fault matrix" or "row" in
+docs/faults.md.
 """

@@ -318,6 +318,8 @@ _ConfigText = Annotated[str | None, Field(max_length=500, pattern=rf"^[^{CONTROL
 class ConfigValues(_Body):
     """The keys of a dealer's configuration; one left out or null has its default.
 
+    `customer_code` is the sold-to and `send_to_code` the ship-to party, ten digits each.
+
     Required are `client_id`, `client_secret`, `customer_code`, `send_to_code`, `password` and
     `seller_password`. `token_url` follows `base_url` where it is left out; both lead to Haier's
     hosts or to hosts that the operator of this installation allows.
@@ -351,7 +353,13 @@ class ConfigValues(_Body):
     seller_password: Secret = None
     county_codes: list[County] | None = Field(None, max_length=1_000)
     customer_password: Secret = None
-    rate_limit: int | None = Field(None, ge=1, le=MAX_RATE_LIMIT, strict=True)
+    rate_limit: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_RATE_LIMIT,
+        strict=True,
+        description="Calls a second; 100 where left out, by an older note of Haier's (V1.0.7)",
+    )
 
     def given(self) -> dict[str, Any]:
         """The keys that were sent, secrets in the clear."""

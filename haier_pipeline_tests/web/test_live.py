@@ -174,7 +174,7 @@ def test_no_secret_is_in_answers_logs_or_tables(
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """What holds in every row, D: canaries are planted, echoed by the platform, and searched for
+    """Fault matrix, D: canaries are planted, echoed by the platform, and searched for
     in every spelling."""
     canaries = {key: f"canary/{key}?&=%" for key in (*SECRETS, "customer_password")}
     seen: list[str] = []

@@ -215,14 +215,17 @@ CHINESE: Final[Mapping[str, str]] = {
     "Sync this dealer": "启用同步",
     "As it appears in logs and tables; it cannot be changed later. At most 50 characters, without "
     "comma.": "用于日志和数据表，之后不能修改。最多 50 个字符，不含逗号。",
-    "Your code at Haier: eight letters or digits.": "您在海尔的编码：八位字母或数字。",
-    "Up to 50 letters, digits, dots or dashes.": "最多 50 位字母、数字、点或横线。",
+    "Your code at Haier, ten digits such as 8800123456.": (
+        "您在海尔的编码（“88 码”），十位数字，例如 8800123456。"
+    ),
+    "Ten digits too, often not those of the sold-to party.": "也是十位数字，常与售达方编码不同。",
     "Optional; left blank, the account password is used.": "选填；留空则使用账号密码。",
     "Six-digit county codes, separated by commas. Each county costs one call for each product.": (
         "六位区县编码，以逗号分隔。每个区县对每个商品需要调用一次。"
     ),
     "1001 is Haier itself.": "1001 为海尔自营。",
-    "What Haier allows you; usually 100.": "海尔允许的调用频率，通常为 100。",
+    "100 is from an older note of Haier's (V1.0.7). Lower it where Haier allows you less or "
+    "refuses calls.": "100 出自海尔较早的说明（V1.0.7）；额度更低或调用被拒绝时请调低。",
     "Another host asks for all secrets again.": "更换主机后需要重新填写所有密钥和密码。",
     "This dealer comes from the variables of the environment; it can only be changed there.": (
         "该经销商来自环境变量，只能在那里修改。"
