@@ -17,13 +17,13 @@ from sqlalchemy.dialects.postgresql import insert
 from haier_pipeline.catalog import feed, pages
 from haier_pipeline.catalog.database import open_engine
 from haier_pipeline.catalog.feed import Feed, Position
-from haier_pipeline.catalog.load import CHANGE_COLUMNS, LoadReport, load, store_changes
+from haier_pipeline.catalog.load import CHANGE_COLUMNS, LoadReport, store_changes
 from haier_pipeline.catalog.migrations.followed import FOLLOWED
 from haier_pipeline.catalog.pages import CHANGES, PRODUCTS, STOCK, ProductFilter
 from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.tables import metadata, product
 from haier_pipeline.errors import InvalidInput, PositionGone
-from haier_pipeline_tests.catalog.test_transactions import content, frames, run
+from haier_pipeline_tests.catalog.test_transactions import content, load_codes, run
 
 TODAY = date(2026, 11, 22)
 PARTITION = Partition("haier", TODAY)
@@ -108,7 +108,7 @@ def open_transaction(engine: Engine, *statements: str) -> Iterator[Connection]:
 
 
 def test_who_has_seen_everything_is_sent_what_changes_and_nothing_else(engine: Engine) -> None:
-    load(engine, PARTITION, frames(["A", "B", "C"]), content)
+    load_codes(engine, ["A", "B", "C"], content)
     follower = Follower(engine)
     assert [key for (key,) in follower.copy] == ["A", "B", "C"]
     assert follower.ask() == []
@@ -120,9 +120,9 @@ def test_who_has_seen_everything_is_sent_what_changes_and_nothing_else(engine: E
 
 
 def test_a_sync_that_changes_nothing_sends_nothing(engine: Engine) -> None:
-    load(engine, PARTITION, frames(["A", "B"]), content)
+    load_codes(engine, ["A", "B"], content)
     follower = Follower(engine)
-    load(engine, Partition("haier", date(2026, 11, 23)), frames(["A", "B"]), content)
+    load_codes(engine, ["A", "B"], content, Partition("haier", date(2026, 11, 23)))
     assert follower.ask() == []
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT min(sync_date) FROM product")) == date(2026, 11, 23)
@@ -130,7 +130,7 @@ def test_a_sync_that_changes_nothing_sends_nothing(engine: Engine) -> None:
 
 def test_what_an_older_transaction_commits_later_is_not_missed(engine: Engine) -> None:
     """The shop's slow transaction began first and ends last, and readers ask in between."""
-    load(engine, PARTITION, frames(["A", "B", "C"]), content)
+    load_codes(engine, ["A", "B", "C"], content)
     follower = Follower(engine)
     with open_transaction(engine, "UPDATE product SET price = 1 WHERE product_code = 'A'"):
         run(engine, "UPDATE product SET price = 2 WHERE product_code = 'B'")
@@ -144,7 +144,7 @@ def test_what_an_older_transaction_commits_later_is_not_missed(engine: Engine) -
 
 
 def test_what_commits_in_the_middle_of_the_pages_is_not_missed(engine: Engine) -> None:
-    load(engine, PARTITION, frames([f"P{number}" for number in range(6)]), content)
+    load_codes(engine, [f"P{number}" for number in range(6)], content)
     follower = Follower(engine, limit=2)
     with open_transaction(engine, "UPDATE product SET price = 1 WHERE product_code = 'P0'"):
         run(engine, "UPDATE product SET price = 2 WHERE product_code <> 'P0'")
@@ -159,7 +159,7 @@ def test_what_commits_in_the_middle_of_the_pages_is_not_missed(engine: Engine) -
 def test_a_dense_reader_has_the_catalog_when_the_writers_have_ended(engine: Engine) -> None:
     """Loads and a shop that write for seconds, a lock that is held, a reader that never rests."""
     codes = [f"P{number:03}" for number in range(60)]
-    load(engine, PARTITION, frames(codes), content)
+    load_codes(engine, codes, content)
     follower = Follower(engine, limit=7)
     ended = threading.Event()
     problems: list[BaseException] = []
@@ -192,7 +192,7 @@ def test_a_dense_reader_has_the_catalog_when_the_writers_have_ended(engine: Engi
 
         for turn in range(8):
             kept = [code for number, code in enumerate(codes) if (number + turn) % 5]
-            load(engine, PARTITION, frames(kept), linger)
+            load_codes(engine, kept, linger)
 
     def remover() -> None:
         for turn in range(20):
@@ -240,7 +240,7 @@ def test_a_dense_reader_has_the_catalog_when_the_writers_have_ended(engine: Engi
 
 
 def test_a_removed_row_is_told_once_and_one_that_came_back_is_a_row(engine: Engine) -> None:
-    load(engine, PARTITION, frames(["A", "B", "C"]), content)
+    load_codes(engine, ["A", "B", "C"], content)
     follower = Follower(engine)
     run(engine, "DELETE FROM product WHERE product_code IN ('A', 'B')")
     assert follower.ask() == [
@@ -248,7 +248,7 @@ def test_a_removed_row_is_told_once_and_one_that_came_back_is_a_row(engine: Engi
         {"product_code": "B", "removed": True},
     ]
     assert follower.ask() == []
-    load(engine, PARTITION, frames(["B"]), content)
+    load_codes(engine, ["B"], content)
     assert [(row["product_code"], row["removed"]) for row in follower.ask()] == [
         ("B", False),
         ("C", False),
@@ -264,7 +264,7 @@ def test_a_removed_row_is_told_once_and_one_that_came_back_is_a_row(engine: Engi
 
 
 def test_a_row_that_leaves_the_filter_is_removed_from_the_copy(engine: Engine) -> None:
-    load(engine, PARTITION, frames(["A", "B"]), content)
+    load_codes(engine, ["A", "B"], content)
     follower = Follower(engine, wanted=ProductFilter(procurable=True))
     one = Follower(engine, wanted=ProductFilter(codes=["B"]))
     run(engine, "UPDATE product SET is_sales = '0' WHERE product_code = 'A'")
@@ -273,7 +273,7 @@ def test_a_row_that_leaves_the_filter_is_removed_from_the_copy(engine: Engine) -
 
 
 def test_a_brand_that_gets_another_name_moves_its_products(engine: Engine) -> None:
-    load(engine, PARTITION, frames(["A"]), content)
+    load_codes(engine, ["A"], content)
     run(
         engine,
         "INSERT INTO brand (dealer, name) VALUES ('haier', 'Haier')",
@@ -322,7 +322,7 @@ def test_changes_that_are_worked_out_again_alike_are_not_sent_again(engine: Engi
 
 
 def test_a_shop_that_may_only_change_products_can_do_so_from_any_schema(engine: Engine) -> None:
-    load(engine, PARTITION, frames(["A", "B"]), content)
+    load_codes(engine, ["A", "B"], content)
     follower = Follower(engine)
     run(engine, "DROP ROLE IF EXISTS shop", "CREATE ROLE shop")
     try:
@@ -367,7 +367,7 @@ def test_a_position_that_is_too_old_is_gone(engine: Engine) -> None:
 def test_a_position_of_another_database_or_of_before_a_restore_is_gone(
     engine: Engine, new_database: Callable[..., str]
 ) -> None:
-    load(engine, PARTITION, frames(["A"]), content)
+    load_codes(engine, ["A"], content)
     follower = Follower(engine)
     # A copy has the same tables and rows, down to the id.
     engine.dispose()
@@ -420,7 +420,7 @@ def test_a_position_stays_short_however_many_transactions_are_open() -> None:
 
 
 def test_whoever_holds_up_readers_is_named(engine: Engine) -> None:
-    load(engine, PARTITION, frames(["A"]), content)
+    load_codes(engine, ["A"], content)
     assert feed.holders(engine) == []
     with open_transaction(
         engine, "SET LOCAL application_name = 'the shop'", "UPDATE product SET price = 1"
@@ -433,7 +433,7 @@ def test_whoever_holds_up_readers_is_named(engine: Engine) -> None:
 
 
 def test_notes_of_removals_go_when_no_position_can_ask_for_them(engine: Engine) -> None:
-    load(engine, PARTITION, frames(["A", "B"]), content)
+    load_codes(engine, ["A", "B"], content)
     run(
         engine,
         "DELETE FROM product",

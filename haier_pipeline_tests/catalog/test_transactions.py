@@ -48,14 +48,17 @@ NOTHING = CatalogFrames(
 
 
 def load_codes(
-    engine: Engine, codes: Sequence[str], conclude: Callable[[Connection, LoadReport], None]
+    engine: Engine,
+    codes: Sequence[str],
+    conclude: Callable[[Connection, LoadReport], None],
+    partition: Partition = PARTITION,
 ) -> None:
     """Load products of which no more is known."""
     columns = PRODUCT_COLUMNS | {"no_price_reason": "text"}
     rows = [{"product_code": code, "is_sales": "1", "product_page_urls": []} for code in codes]
     values = [[row.get(name) for name in columns] for row in rows]
-    store_priced(engine, PARTITION, pd.DataFrame(values, columns=list(columns), dtype=object))
-    load(engine, PARTITION, NOTHING, conclude)
+    store_priced(engine, partition, pd.DataFrame(values, columns=list(columns), dtype=object))
+    load(engine, partition, NOTHING, conclude)
 
 
 def content(connection: Connection, report: LoadReport) -> None:

@@ -110,6 +110,14 @@ class Shop:
         (row,) = (row for row in self.catalog()[0] if row["product_code"] == code)
         return row
 
+    @staticmethod
+    def counted(warehouses: Mapping[tuple[str, str], int]) -> int:
+        """The sum over storage locations, each once with the largest quantity (county, location)."""
+        largest: dict[str, int] = {}
+        for (_, location), pieces in warehouses.items():
+            largest[location] = max(pieces, largest.get(location, 0))
+        return sum(largest.values())
+
     def stock(self, code: str) -> dict[tuple[str, str], int]:
         return {
             (row["county_code"], row["sec_code"]): row["stock"]

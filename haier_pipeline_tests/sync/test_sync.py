@@ -52,8 +52,8 @@ def test_a_sync_brings_exactly_what_the_platform_has(
         counts = price["supplyPrice"] is not None
         assert row["market_price"] == (amount(price["marketPrice"]) if counts else None)
         assert shop.prices()[code] == (row["market_price"] or row["supply_price"])
-        of_product = [pieces for key, pieces in warehouses.items() if key[0] == code]
-        assert row["stock"] == (sum(of_product) if code in answered else None)
+        of_product = {key[1:]: pieces for key, pieces in warehouses.items() if key[0] == code}
+        assert row["stock"] == (shop.counted(of_product) if code in answered else None)
     report = sandbox.report()
     calls = {"token": 1, "listing": 1, "prices": 1, "stock": len(answered) * 2}
     assert calls.items() <= report["calls"].items()
