@@ -112,7 +112,7 @@ class Shop:
 
     @staticmethod
     def counted(warehouses: Mapping[tuple[str, str], int]) -> int:
-        """The sum over storage locations, each once with the largest quantity (county, location)."""
+        """The sum over storage locations, each once with its largest quantity."""
         largest: dict[str, int] = {}
         for (_, location), pieces in warehouses.items():
             largest[location] = max(pieces, largest.get(location, 0))
