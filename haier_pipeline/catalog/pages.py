@@ -86,7 +86,7 @@ STOCK = Feed(
         )
     }
     | {"delivery_hours": "r.delivery_hours::text"}
-    | {name: f"r.{name}" for name in ("is_transfer", "sync_date", "synced_at")},
+    | {name: f"r.{name}" for name in ("is_transfer", "is_counted", "sync_date", "synced_at")},
 )
 CHANGES = Feed(
     "catalog_change",

@@ -219,6 +219,7 @@ class WarehouseStock(_Answer):
     expected_delivery_at: datetime | None
     delivery_hours: str | None = Field(description="Hours, an exact decimal", examples=["24"])
     is_transfer: bool | None
+    is_counted: bool = Field(description="Whether it is part of the product's stock")
     sync_date: date
     synced_at: datetime
     removed: Literal[False]
