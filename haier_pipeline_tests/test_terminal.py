@@ -75,6 +75,7 @@ def start(lines: int, stream: str, encoding: str = "utf-8", **options: Any) -> i
 
 @pytest.mark.parametrize("encoding", ["gbk", "latin-1", "ascii"])
 def test_what_the_encoding_lacks_is_replaced_and_the_exit_code_stays(encoding: str) -> None:
+    """Fault matrix, row 68."""
     assert start(3, "out", encoding, stdout=subprocess.DEVNULL) == 7
     command, keywords = writer(1, "out", encoding, stdout=subprocess.PIPE)
     done = subprocess.run(command, check=False, **keywords)

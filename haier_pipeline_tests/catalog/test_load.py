@@ -710,7 +710,7 @@ def test_a_daily_load_rewrites_rows_in_place(shelf: Shelf) -> None:
 
 
 def test_no_statement_of_a_load_joins_row_by_row(shelf: Shelf) -> None:
-    """Without statistics the planner guesses one row where there are many."""
+    """Fault matrix, row 64: without statistics the planner guesses one row where there are many."""
     kinds: list[str] = []
     nested: list[str] = []
 

@@ -51,6 +51,7 @@ def opened(url: str) -> None:
 
 @pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_CN"])
 def test_another_encoding_is_refused(own: Callable[[str], str], encoding: str) -> None:
+    """Fault matrix, row 67."""
     url = own(f"ENCODING '{encoding}' LOCALE 'C'")
     with pytest.raises(CatalogError, match=f"encoding {encoding}, the catalog needs UTF8"):
         opened(url)

@@ -59,6 +59,7 @@ def test_rubbish_is_put_aside_and_the_run_behind_it_is_carried_over(
     instance: dg.DagsterInstance, engine: Engine, steps: Steps, rows: Rows,
     run_job: Callable[..., str],
 ) -> None:  # fmt: skip
+    """Fault matrix, row 69."""
     choose = random.Random(7)
     keys = ("status", "message", "success_count", "failed_count", "odd", "x" * 300)
     for tag in TEXTS:
@@ -106,6 +107,7 @@ def test_rubbish_is_put_aside_and_the_run_behind_it_is_carried_over(
 
 
 def test_a_thing_that_cannot_be_read_is_told_once_and_without_a_foreign_errors_words() -> None:
+    """Fault matrix, row 69."""
     told: list[str] = []
     aside = Aside(told.append)
     for _ in range(3):
