@@ -39,7 +39,10 @@ CATALOG = {
     "product_stock": "dealer, product_code, county_code, sec_code",
 }
 # Numbers and times, in which two equal catalogs may differ.
-VOLATILE = ("id", "brand_id", "created_at", "updated_at", "last_sync_at", "synced_at")
+VOLATILE = (
+    *("id", "brand_id", "created_at", "updated_at", "last_sync_at", "synced_at"),
+    "change_xid",
+)
 
 
 @dataclass(frozen=True)

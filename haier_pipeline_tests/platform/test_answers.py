@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from haier_pipeline.errors import CallRefused
 from haier_pipeline.platform import answers
+from haier_pipeline.platform.masking import without_invisible
 from haier_pipeline.platform.transport import decode
 
 
@@ -621,7 +622,8 @@ def test_no_discount_is_all_or_taken_from_a_kind_of_rebate(fields: dict[str, Any
     rate, policy = fields.get("rebateRate"), fields.get("stockRebatePolicy")
     if quote.stock_rebate is not None:
         assert 0 <= quote.stock_rebate < 1
-        is_missing = rate is None or not str(rate).strip()
+        # A text that shows nothing is blank.
+        is_missing = rate is None or not without_invisible(str(rate)).strip()
         source = policy if is_missing else rate
         assert quote.stock_rebate == answers.read_amount(source, 16_000)
         if is_missing:
