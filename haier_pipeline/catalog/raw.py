@@ -78,8 +78,9 @@ def find(engine: Engine, partition: Partition, asset: str) -> Stored | None:
     table = raw_partition.c
     columns = [table[name] for name in Stored.__dataclass_fields__]
     statement = select(*columns).where(_is(raw_partition, partition), table.asset_key == asset)
-    with translated(engine), engine.connect() as connection:
-        row = connection.execute(statement).mappings().one_or_none()
+    row = transaction(
+        engine, lambda connection: connection.execute(statement).mappings().one_or_none()
+    )
     return None if row is None else Stored(**row)
 
 
@@ -103,9 +104,10 @@ def longest_listing(engine: Engine, partition: Partition, days: int) -> int | No
                 (SELECT max(sync_date) FROM good WHERE shrink_accepted), '-infinity')
     """)
     bound = {"dealer": partition.dealer, "sync_date": partition.sync_date, "days": days}
-    with translated(engine), engine.connect() as connection:
-        longest: int | None = connection.scalar(statement, bound)
-        return longest
+    longest: int | None = transaction(
+        engine, lambda connection: connection.scalar(statement, bound)
+    )
+    return longest
 
 
 def previous(engine: Engine, partition: Partition) -> Partition | None:
@@ -117,8 +119,7 @@ def previous(engine: Engine, partition: Partition) -> Partition | None:
         table.is_complete,
         table.sync_date < partition.sync_date,
     )
-    with translated(engine), engine.connect() as connection:
-        day = connection.scalar(statement)
+    day = transaction(engine, lambda connection: connection.scalar(statement))
     return None if day is None else Partition(partition.dealer, day)
 
 
@@ -135,8 +136,7 @@ def listed_before(engine: Engine, partition: Partition, codes: Collection[str]) 
         )
         .distinct()
     )
-    with translated(engine), engine.connect() as connection:
-        return set(connection.scalars(statement))
+    return transaction(engine, lambda connection: set(connection.scalars(statement)))
 
 
 def open_fetch(engine: Engine, partition: Partition, asset: str, root_run_id: str) -> None:
@@ -176,8 +176,9 @@ def fetched(
     table = RAW_TABLES[asset]
     key = [table.c[name] for name in _key_columns(asset)]
     statement = select(*key).where(_is(table, partition), table.c.root_run_id == root_run_id)
-    with translated(engine), engine.connect() as connection:
-        return {tuple(row) for row in connection.execute(statement)}
+    return transaction(
+        engine, lambda connection: {tuple(row) for row in connection.execute(statement)}
+    )
 
 
 def save(
@@ -267,19 +268,22 @@ def counties_asked(engine: Engine, partition: Partition, root_run_id: str) -> se
         .where(_is(table, partition), table.c.root_run_id == root_run_id)
         .distinct()
     )
-    with translated(engine), engine.connect() as connection:
-        return set(connection.scalars(statement))
+    return transaction(engine, lambda connection: set(connection.scalars(statement)))
 
 
 def read(
     engine: Engine, partition: Partition, asset: str, root_run_id: str | None = None
 ) -> Iterator[RawRecord]:
-    """Every stored record of the partition in the order of its key, in chunks off the server."""
+    """Every stored record of the partition in the order of its key, in chunks off the server.
+
+    A server that is away is waited for before the first chunk, not between two of them.
+    """
     table = RAW_TABLES[asset]
     key = [table.c[name] for name in _key_columns(asset)]
     statement = select(*key, table.c.payload).where(_is(table, partition)).order_by(*key)
     if root_run_id is not None:
         statement = statement.where(table.c.root_run_id == root_run_id)
+    transaction(engine, lambda connection: connection.execute(text("SELECT 1")))
     with translated(engine), engine.connect() as connection:
         options = connection.execution_options(yield_per=CHUNK_ROWS)
         for row in options.execute(statement).mappings():
