@@ -20,8 +20,7 @@ from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.catalog import SandboxCatalog
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.sync import checks
-from haier_pipeline.sync import run as run_module
+from haier_pipeline.sync import checks, dealers
 from haier_pipeline.sync.run import today
 
 Expect = Callable[..., dict[str, str]]
@@ -253,7 +252,7 @@ def test_one_byte_a_second_is_stopped_by_the_deadline_of_an_attempt(
 ) -> None:
     """Fault matrix, row 11; here an attempt has half a second in place of thirty."""
     quick = functools.partial(HaierClient, attempt_seconds=0.3)
-    monkeypatch.setattr(run_module, "HaierClient", quick)
+    monkeypatch.setattr(dealers, "HaierClient", quick)
     sandbox.fault(kind="drip", interval=0.1, interface="listing", times=None)
     ended = shop.sync()
     assert ended["product_listings"].failed
