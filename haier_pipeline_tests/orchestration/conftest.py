@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.defs_state.base import _current_storage
 from sqlalchemy import Engine
 
 from haier_pipeline.catalog import log
@@ -21,6 +22,13 @@ from haier_pipeline.orchestration.sensors import fresh_check
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.settings import DEALER_VARIABLES, Settings, read_settings
 from haier_pipeline.sync.run import today
+
+
+@pytest.fixture(autouse=True)
+def no_instance_of_another_test() -> None:
+    """Dagster remembers whose storage was entered last; where instances end in another order than
+    they began, that may be one that is gone."""
+    _current_storage.set(None)
 
 
 @pytest.fixture

@@ -562,10 +562,12 @@ wire_names = st.sampled_from(
 @settings(deadline=None)
 def test_whatever_stands_in_an_answer_each_record_is_read_or_rejected(data: list[Any]) -> None:
     for parse in (answers.parse_listing, answers.parse_stock, answers.parse_balances):
-        answer = parse(data)
-        assert len(answer.records) + len(answer.rejected) <= len(data)
-        if not answer.duplicates:
-            assert len(answer.records) + len(answer.rejected) == len(data)
+        answer, alone = parse(data), [parse([one]) for one in data]
+        assert all(len(one.records) + len(one.rejected) == 1 for one in alone)
+        assert len(answer.rejected) == sum(len(one.rejected) for one in alone)
+        keys = [record.value.key for one in alone for record in one.records]
+        assert {record.value.key for record in answer.records} == set(keys)
+        assert len(answer.records) == len(set(keys))
 
 
 logistics_names = st.sampled_from(
