@@ -19,13 +19,13 @@ from haier_pipeline.settings import DEALER_VARIABLES, TIMETABLE_VARIABLES
 from haier_pipeline_tests.browser.installation import (
     Installation,
     dev,
-    free_ports,
     serves,
     store_past,
     wait_for,
 )
 from haier_pipeline_tests.browser.interface import CHROMIUM, CHROMIUM_OPTIONS, Interface
 from haier_pipeline_tests.conftest import SANDBOX_SETTINGS, TEMPLATE, url_of
+from haier_pipeline_tests.ports import free_ports
 
 # Nothing may start by itself: the twenty-ninth of February is far.
 NEVER = "0 0 29 2 *"

@@ -23,6 +23,7 @@ from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync.orders import Order
 from haier_pipeline_tests.cli.commands import Haier, execute, rows
 from haier_pipeline_tests.cli.conftest import DATABASE_PASSWORD
+from haier_pipeline_tests.ports import free_ports
 
 
 @pytest.mark.parametrize(
@@ -58,17 +59,12 @@ def test_a_taken_port_is_told_before_anything_is_started(bare: Haier, name: str)
 
 
 def test_a_time_that_is_no_cron_expression_is_told_by_dev_itself(haier: Haier) -> None:
-    ports = ["--port", str(free_port()), "--api-port", str(free_port())]
+    port, api_port = free_ports(2)
+    ports = ["--port", str(port), "--api-port", str(api_port)]
     ended = haier.with_variables(HAIER_STOCK_CRON="every hour").run("dev", *ports)
     assert ended.code == 2, ended.said
     assert "HAIER_STOCK_CRON is not a cron expression" in ended.err
     ended.assert_no_traceback()
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 def test_an_instance_that_is_not_ours_is_refused_and_left_alone(

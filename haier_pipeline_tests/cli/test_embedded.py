@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import tempfile
 import time
 import urllib.error
@@ -22,6 +21,7 @@ import pytest
 from haier_pipeline.settings import TIMETABLE_VARIABLES
 from haier_pipeline.sync.run import today
 from haier_pipeline_tests.cli.commands import Ended, Haier
+from haier_pipeline_tests.ports import free_ports
 
 
 @pytest.fixture(scope="module")
@@ -148,12 +148,6 @@ def test_a_sandbox_with_faults_nobody_understands_is_refused(bare: Haier) -> Non
     ended.assert_no_traceback()
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
 def get(url: str) -> str | None:
     """The page at the address; ``None`` while nobody serves there."""
     try:
@@ -205,12 +199,12 @@ STATUS = "query ($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }"
 def test_dev_serves_dagsters_page_runs_what_is_asked_there_and_leaves_no_process(
     haier: Haier,
 ) -> None:
-    port = free_port()
+    port, api_port = free_ports(2)
     url = f"http://127.0.0.1:{port}"
     # No schedule may come between.
     never = dict.fromkeys(TIMETABLE_VARIABLES, "0 0 1 1 *")
     one_county = haier.with_variables(HAIER_COUNTY_CODES="110101", **never)
-    with one_county.started("dev", "--port", str(port), "--api-port", str(free_port())) as dev:
+    with one_county.started("dev", "--port", str(port), "--api-port", str(api_port)) as dev:
         dev.wait_until(lambda: get(f"{url}/server_info") is not None, seconds=90)
         page = get(url)
         assert page is not None

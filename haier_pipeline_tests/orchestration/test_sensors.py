@@ -229,11 +229,11 @@ def test_a_notice_that_does_not_arrive_is_sent_again(
     assert "canary" not in caplog.text + str(first) + str(second)
 
 
-def test_a_robot_that_is_away_says_so_without_its_address(
-    tick: Callable[..., Any], ended: Callable[..., None], robot: Robot
-) -> None:
-    robot.server.server_close()
-    reason = notices.deliver(robot.url, "text")
+def test_a_robot_that_is_away_says_so_without_its_address() -> None:
+    with socket.socket() as taken:
+        # Held and not listened to: nobody else can come to answer there.
+        taken.bind(("127.0.0.1", 0))
+        reason = notices.deliver(f"http://127.0.0.1:{taken.getsockname()[1]}/?key=canary", "text")
     assert reason is not None
     assert reason.startswith("the robot cannot be reached: the connection ")
 
