@@ -26,7 +26,8 @@ from sqlalchemy import Connection, Engine, text
 from haier_pipeline.catalog import priced
 from haier_pipeline.catalog.database import dump_json, transaction
 from haier_pipeline.catalog.locks import lock_dealer
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition
+from haier_pipeline.domain.product import PRICE_COLUMNS
 
 VANISHED = "已不在海尔可采商品列表中"
 
@@ -259,33 +260,24 @@ def store_changes(engine: Engine, partition: Partition, changes: pd.DataFrame) -
 def read_priced(engine: Engine, partition: Partition, limit: int | None = None) -> pd.DataFrame:
     """The partition's priced products by code, all or the first ones, with ``PRICED_COLUMNS``."""
     statement = text(
-        f"SELECT {', '.join(PRICED_COLUMNS)} FROM priced_product_of_day"
-        " WHERE dealer = :dealer AND sync_date = :sync_date ORDER BY product_code LIMIT :limit"
+        f"SELECT {', '.join(PRICED_COLUMNS)} FROM {priced.OF_DAY}"
+        " ORDER BY product_code LIMIT :limit"
     )
     bound = {"dealer": partition.dealer, "sync_date": partition.sync_date, "limit": limit}
     rows = transaction(engine, lambda connection: connection.execute(statement, bound).all())
     return pd.DataFrame([tuple(row) for row in rows], columns=list(PRICED_COLUMNS), dtype=object)
 
 
-_PRICES = (
-    "supply_price",
-    "invoice_price",
-    "market_price",
-    "stock_rebate",
-    "rebate_money",
-    "rebate_policy",
-)
-
 # A quote that does not count changes nothing. `rules` says so too; a day that was priced by an
 # earlier version may hold one.
 _STAGED = {
-    name: f"CASE WHEN supply_price > 0 THEN {name} END" if name in _PRICES else name
+    name: f"CASE WHEN supply_price > 0 THEN {name} END" if name in PRICE_COLUMNS else name
     for name in PRODUCT_COLUMNS
 }
 _STAGE_PRODUCTS = f"""
 INSERT INTO stage_product ({", ".join(_STAGED)})
 SELECT {", ".join(_STAGED.values())}
-FROM priced_product_of_day WHERE dealer = :dealer AND sync_date = :sync_date
+FROM {priced.OF_DAY}
 """
 
 _REMOVE_CHANGES = """
@@ -416,7 +408,7 @@ _NEW_VALUES = (
     | {
         # One quote or the other, never a mixture.
         name: f"CASE WHEN excluded.supply_price IS NULL THEN p.{name} ELSE excluded.{name} END"
-        for name in _PRICES
+        for name in PRICE_COLUMNS
     }
     | {
         "price": "coalesce(p.price, excluded.price)",

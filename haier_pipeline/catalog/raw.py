@@ -9,7 +9,7 @@ large however small its payload. The view ``raw_record`` shows them as rows, tog
 version before this one stored as rows (``RAW_TABLES``).
 
 Both tables are partitioned, so that old days are dropped and not deleted. For that no payload may
-be needed for ever: one that was stored long ago is stored again, a few each day (``payload_days``).
+be needed for ever: one that was stored long ago is stored again, a few each day (``PAYLOAD_DAYS``).
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -41,6 +41,7 @@ from haier_pipeline.catalog.tables import (
     raw_answer,
     raw_partition,
 )
+from haier_pipeline.domain.partition import Partition
 
 CHUNK_ROWS = 2_000
 
@@ -54,19 +55,6 @@ PAYLOAD_DAYS = 60
 PAYLOAD_DAYS_SPREAD = 64
 #: On no day is a payload used that was stored earlier than so many days before.
 MOST_PAYLOAD_DAYS = PAYLOAD_DAYS + PAYLOAD_DAYS_SPREAD
-
-
-@dataclass(frozen=True)
-class Partition:
-    """One dealer's day."""
-
-    dealer: str
-    sync_date: date
-
-    @property
-    def key(self) -> str:
-        """As Dagster writes it: ``2026-11-22|haier``."""
-        return f"{self.sync_date:%Y-%m-%d}|{self.dealer}"
 
 
 @dataclass(frozen=True)
