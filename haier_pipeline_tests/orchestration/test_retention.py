@@ -61,7 +61,7 @@ def test_old_answers_go_but_the_length_of_the_last_listing_stays(engine: Engine)
     assert remove_old(engine, log_days=180, raw_days=400).answers == 4
     assert raw.longest_listing(engine, Partition("haier", today()), 7) == 2
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM raw_product_listing")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM raw_record")) == 0
         assert connection.scalar(text("SELECT count(*) FROM raw_partition")) == 1
 
 
