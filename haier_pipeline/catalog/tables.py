@@ -160,6 +160,23 @@ haier_sync_log = Table(
     Index(None, "sync_type", "id"),
     # Whoever counts what has ended reads only what ended since the last time.
     Index(None, "completed_at"),
+    # The newest end of each asset of each dealer, and a dealer's oldest row since a day.
+    Index(
+        "ix_haier_sync_log_last_end",
+        "dealer",
+        "asset_key",
+        text("completed_at DESC"),
+        text("id DESC"),
+        postgresql_where=text("asset_key IS NOT NULL"),
+    ),
+    Index(
+        "ix_haier_sync_log_seen",
+        "dealer",
+        "created_at",
+        postgresql_where=text("asset_key IS NOT NULL"),
+    ),
+    # The attempts of a chain of runs.
+    Index(None, "root_run_id", "asset_key"),
 )
 
 # A request that starts something is carried out once, however often it is sent.

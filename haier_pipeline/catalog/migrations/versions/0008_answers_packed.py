@@ -1,4 +1,5 @@
 """Each payload of the platform once, a day's answers as packs, priced products where they change.
+And the newest rows of a long log without reading the others.
 
 What a version before this one stored stays where it is, and readable: the views take both.
 Since that version may still run beside this one, and reads yesterday, the answers of the next two
@@ -136,12 +137,32 @@ def upgrade() -> None:
     op.create_index(
         op.f("ix_priced_product_dealer_valid_to"), "priced_product", ["dealer", "valid_to"]
     )
+    of_assets = sa.text("asset_key IS NOT NULL")
+    op.create_index(
+        "ix_haier_sync_log_last_end",
+        "haier_sync_log",
+        ["dealer", "asset_key", sa.text("completed_at DESC"), sa.text("id DESC")],
+        postgresql_where=of_assets,
+    )
+    op.create_index(
+        "ix_haier_sync_log_seen",
+        "haier_sync_log",
+        ["dealer", "created_at"],
+        postgresql_where=of_assets,
+    )
+    op.create_index(
+        op.f("ix_haier_sync_log_root_run_id_asset_key"),
+        "haier_sync_log",
+        ["root_run_id", "asset_key"],
+    )
     op.execute(RAW_RECORD)
     op.execute(PRICED_PRODUCT_OF_DAY)
 
 
 def downgrade() -> None:
     op.execute("DROP VIEW priced_product_of_day, raw_record")
+    for index in ("root_run_id_asset_key", "seen", "last_end"):
+        op.drop_index(f"ix_haier_sync_log_{index}", table_name="haier_sync_log")
     op.drop_index(op.f("ix_priced_product_dealer_valid_to"), table_name="priced_product")
     # What such rows hold is computed again from the answers.
     op.execute("DELETE FROM priced_product WHERE valid_to IS NOT NULL")
