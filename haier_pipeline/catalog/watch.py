@@ -41,13 +41,13 @@ class LastLoads:
     first_seen_at: datetime | None
 
 
-# Every search below goes down an index to the newest row that fits, for each asset of each dealer: a
-# log of a million rows costs no more than a short one. The pairs are found by going from one to the
-# next greater one.
+# Every search below goes down an index to the newest row that fits, for each asset of each dealer:
+# a log of a million rows costs no more than a short one. The pairs are found by going from one to
+# the next greater one.
 _ASSETS = """
 WITH RECURSIVE asset AS (
-    (SELECT dealer, asset_key FROM haier_sync_log WHERE asset_key IS NOT NULL
-     ORDER BY dealer, asset_key LIMIT 1)
+    (SELECT dealer, asset_key FROM haier_sync_log
+     WHERE asset_key IS NOT NULL ORDER BY dealer, asset_key LIMIT 1)
     UNION ALL
     SELECT next.* FROM asset a CROSS JOIN LATERAL (
         SELECT dealer, asset_key FROM haier_sync_log
