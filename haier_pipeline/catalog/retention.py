@@ -7,6 +7,7 @@ dropping the partitions that hold them, which frees the disk at once and leaves 
 
 from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 
 from sqlalchemy import Connection, Engine, text
 
@@ -102,11 +103,12 @@ def _remove_answers(engine: Engine, days: int) -> int:
     needed_from = kept_from - timedelta(days=MOST_PAYLOAD_DAYS)
     _drop(engine, "raw_payload", f"raw_payload_{needed_from:%Y%m}")
     bound = {"first": first_payload(needed_from), "kept_from": kept_from}
-    for statement in (
-        "DELETE FROM raw_payload_rest WHERE id < :first",
-        "DELETE FROM listed_product WHERE last_date < :kept_from",
-    ):
-        transaction(engine, lambda c, statement=statement: c.execute(text(statement), bound))
+
+    def forget(connection: Connection) -> None:
+        connection.execute(text("DELETE FROM raw_payload_rest WHERE id < :first"), bound)
+        connection.execute(text("DELETE FROM listed_product WHERE last_date < :kept_from"), bound)
+
+    transaction(engine, forget)
     return removed
 
 
@@ -126,15 +128,12 @@ def _drop(engine: Engine, table: str, kept_from: str, count: str | None = None) 
         )
         return list(found) if owns(connection, table) else []
 
-    def drop(connection: Connection, name: str) -> int:
+    def drop(name: str, connection: Connection) -> int:
         removed = int(connection.scalar(text(f"SELECT {count} FROM {name}")) or 0) if count else 0
         connection.execute(text(f"DROP TABLE {name}"))
         return removed
 
-    return sum(
-        transaction(engine, lambda connection, name=name: drop(connection, name))
-        for name in transaction(engine, names)
-    )
+    return sum(transaction(engine, partial(drop, name)) for name in transaction(engine, names))
 
 
 _ANSWERS_IN = "sum(cardinality(product_codes))"

@@ -25,13 +25,15 @@ def store(engine: Engine, day: int, prices: Prices, dealer: str = "haier") -> No
     load.store_priced(
         engine,
         Partition(dealer, FIRST + timedelta(day)),
-        frame([[row.get(name) for name in PRICED_COLUMNS] for row in products], PRICED_COLUMNS),
+        frame(
+            [[row.get(name) for name in PRICED_COLUMNS] for row in products], list(PRICED_COLUMNS)
+        ),
     )
 
 
 def read(engine: Engine, day: int, dealer: str = "haier") -> dict[str, int]:
     found = load.read_priced(engine, Partition(dealer, FIRST + timedelta(day)))
-    return {row.product_code: int(row.supply_price) for row in found.itertuples()}
+    return dict(zip(found["product_code"], map(int, found["supply_price"]), strict=True))
 
 
 def shown(engine: Engine) -> dict[int, dict[str, int]]:

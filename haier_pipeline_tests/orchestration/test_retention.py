@@ -104,8 +104,7 @@ def test_priced_products_that_hold_for_no_kept_day_go(engine: Engine) -> None:
         partition = Partition("haier", today() - timedelta(age))
         row = {"product_code": "A", "is_sales": "1", "product_page_urls": []}
         values = row | {"supply_price": Decimal(price)}
-        frame = rules.frame([[values.get(name) for name in load.PRICED_COLUMNS]],
-                            load.PRICED_COLUMNS)  # fmt: skip
+        frame = rules.frame([[values.get(name) for name in load.PRICED_COLUMNS]], list(load.PRICED_COLUMNS))  # fmt: skip
         load.store_priced(engine, partition, frame)
         return partition
 
