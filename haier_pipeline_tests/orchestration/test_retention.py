@@ -104,7 +104,8 @@ def test_priced_products_that_hold_for_no_kept_day_go(engine: Engine) -> None:
         partition = Partition("haier", today() - timedelta(age))
         row = {"product_code": "A", "is_sales": "1", "product_page_urls": []}
         values = row | {"supply_price": Decimal(price)}
-        frame = rules.frame([[values.get(name) for name in load.PRICED_COLUMNS]], list(load.PRICED_COLUMNS))  # fmt: skip
+        columns = list(load.PRICED_COLUMNS)
+        frame = rules.frame([[values.get(name) for name in columns]], columns)
         load.store_priced(engine, partition, frame)
         return partition
 
