@@ -31,7 +31,7 @@ from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.settings import Settings, read_settings
 
 DEALER = "haier"
-RAW_TABLES = ("raw_product_listing", "raw_price_quote", "raw_stock_level", "raw_partition")
+RAW_TABLES = ("raw_answer", "raw_partition")
 EVENTS_BEHIND = 10_000
 LOOKS = 20
 

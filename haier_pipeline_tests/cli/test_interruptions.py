@@ -60,7 +60,7 @@ def test_sigterm_is_heard_while_the_database_keeps_the_sync_waiting(
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     waiting += " AND datname = current_database()"
     with psycopg.connect(haier.database_url) as blocker:
-        blocker.execute("LOCK TABLE raw_price_quote IN ACCESS EXCLUSIVE MODE")
+        blocker.execute("LOCK TABLE raw_payload IN ACCESS EXCLUSIVE MODE")
         with haier.started("sync") as sync:
             sync.wait_until(lambda: rows(haier.database_url, waiting) == [(1,)])
             sync.send(signal.SIGTERM)
@@ -143,7 +143,7 @@ def test_past_days_are_derived_from_what_is_stored_and_a_day_without_is_refused_
     haier: Haier, platform: SandboxProcess
 ) -> None:
     """Fault matrix, rows 43 and 44."""
-    for table in ("raw_partition", "raw_product_listing", "raw_price_quote", "raw_stock_level"):
+    for table in ("raw_partition", "raw_answer"):
         execute(haier.database_url, f"UPDATE {table} SET sync_date = sync_date - 1")  # noqa: S608
     before = catalog(haier.database_url, leaving_out=())
     [(last,)] = rows(haier.database_url, "SELECT DISTINCT sync_date FROM raw_partition")

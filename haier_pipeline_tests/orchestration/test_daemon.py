@@ -101,7 +101,7 @@ def graphql(query: str, **variables: Any) -> Any:
 def copy_day(engine: Engine, source: date, target: date) -> None:
     """Store one day's answers as those of another."""
     with engine.begin() as connection:
-        for table in ("raw_product_listing", "raw_price_quote", "raw_stock_level", "raw_partition"):
+        for table in ("raw_answer", "raw_partition"):
             source_rows = f"SELECT * FROM {table} WHERE sync_date = :source"  # noqa: S608 - our own names
             for statement in (
                 f"CREATE TEMPORARY TABLE copied ON COMMIT DROP AS {source_rows}",
