@@ -12,7 +12,7 @@ from haier_pipeline.catalog.log import Attempt, Entry, Result, begin, entries, f
 from haier_pipeline.catalog.raw import RawRecord
 from haier_pipeline.catalog.retention import Removed, remove_old
 from haier_pipeline.domain.partition import Partition, today
-from haier_pipeline.orchestration.mirror import Mirror
+from haier_pipeline.orchestration.reconcile import Reconciler
 from haier_pipeline.orchestration.retention import remove_old_runs
 
 
@@ -66,9 +66,12 @@ def test_old_answers_go_but_the_length_of_the_last_listing_stays(engine: Engine)
 
 
 def test_an_old_run_goes_only_once_the_log_holds_what_was_known_of_it(
-    run_job: Callable[..., str], instance: dg.DagsterInstance, mirror: Mirror, engine: Engine,
+    run_job: Callable[..., str],
+    instance: dg.DagsterInstance,
+    reconciler: Reconciler,
+    engine: Engine,
     rows: Callable[..., dict[str, Entry]],
-) -> None:  # fmt: skip
+) -> None:
     run_ids = [run_job(), run_job()]
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM haier_sync_log"))
@@ -79,7 +82,7 @@ def test_an_old_run_goes_only_once_the_log_holds_what_was_known_of_it(
             ),
             {"run_id": run_ids[0]},
         )
-    assert remove_old_runs(instance, mirror, days=90) == 1
+    assert remove_old_runs(instance, reconciler, days=90) == 1
     assert rows(run_ids[0])["products"].status == "success"
     assert instance.get_run_by_id(run_ids[0]) is None
     assert instance.all_logs(run_ids[0]) == []

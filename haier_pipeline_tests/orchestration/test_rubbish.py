@@ -18,9 +18,10 @@ from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog.log import Entry
 from haier_pipeline.domain.partition import today
-from haier_pipeline.orchestration.aside import Aside
-from haier_pipeline.orchestration.mirror import Mirror, Steps, read_cursor
+from haier_pipeline.orchestration.events import Steps
+from haier_pipeline.orchestration.reconcile import Reconciler, read_cursor
 from haier_pipeline.orchestration.shared import Shared
+from haier_pipeline.orchestration.unreadable import Unreadable
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")
 
@@ -98,10 +99,10 @@ def test_rubbish_is_put_aside_and_the_run_behind_it_is_carried_over(
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM haier_sync_log WHERE run_id = :run"), {"run": last})
     told: list[str] = []
-    cursor, _ = Mirror(instance, engine, steps, Aside(told.append)).catch_up(None)
+    cursor, _ = Reconciler(instance, engine, steps, Unreadable(told.append)).catch_up(None)
     assert len(rows(last)) == 8
     assert len(told) == len(set(told))
-    again, changes = Mirror(instance, engine, steps).catch_up(cursor)
+    again, changes = Reconciler(instance, engine, steps).catch_up(cursor)
     assert changes == 0
     assert read_cursor(again).keys() == read_cursor(cursor).keys()
 
@@ -109,9 +110,9 @@ def test_rubbish_is_put_aside_and_the_run_behind_it_is_carried_over(
 def test_a_thing_that_cannot_be_read_is_told_once_and_without_a_foreign_errors_words() -> None:
     """Fault matrix, row 69."""
     told: list[str] = []
-    aside = Aside(told.append)
+    unreadable = Unreadable(told.append)
     for _ in range(3):
-        with aside.keep("run 1"):
+        with unreadable.tolerate("run 1"):
             raise ValueError("canary")
     assert told == ["run 1: put aside, it cannot be read: unexpected ValueError"]
 
