@@ -223,7 +223,7 @@ def looks(products: int = 50) -> Iterator[Row]:
                 began = time.monotonic()
                 cursor = sensor.evaluate_tick(context).cursor
                 took.append(time.monotonic() - began)
-            # The first look opens what the others share, and is told everything.
+            # The first look opens what the others share, and reads everything.
             slowest[sensor.name] = max(took[1:])
     yield Row(
         "sensors: a look at nothing new",

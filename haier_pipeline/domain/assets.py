@@ -2,7 +2,7 @@
 
 An asset's name is the plural of what one of its records is; its group says how far from the
 platform it stands: ``platform``, ``pricing``, ``catalog``, and ``account`` beside them. How a check
-is judged is not said here.
+is judged is decided elsewhere.
 """
 
 from collections.abc import Mapping

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
 
 import dagster as dg
+import pytest
 from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog import raw, retention
@@ -33,7 +33,7 @@ def write(engine: Engine, asset: str, days: int, *, open_: bool = False) -> int:
 
 
 def test_old_rows_go_but_never_an_open_one_nor_the_last_of_a_kind(
-    engine: Engine, monkeypatch: Any
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 56, in steps of two rows."""
     monkeypatch.setattr(retention, "CHUNK_ROWS", 2)
