@@ -24,6 +24,7 @@ from sqlalchemy import Engine
 from haier_pipeline.catalog import repair
 from haier_pipeline.catalog.log import Check, Result
 from haier_pipeline.domain.partition import Partition
+from haier_pipeline.errors import CANCELLED
 from haier_pipeline.orchestration.aside import Aside
 from haier_pipeline.orchestration.resources import ROOT_RUN_TAG
 from haier_pipeline.orchestration.shared import Shared
@@ -413,7 +414,7 @@ def _error(error: Any) -> str:
     if error is None:
         return "unexpected error"
     if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
-        return "cancelled; the catalog is as it was"
+        return CANCELLED
     return _text(sentence(error.cls_name, error.message))
 
 

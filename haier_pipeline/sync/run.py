@@ -21,6 +21,7 @@ from haier_pipeline.catalog.tables import RAW_TABLES
 from haier_pipeline.domain.assets import SYNC_TYPES, sync_type
 from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.errors import (
+    CANCELLED,
     AlreadyRunning,
     Cancelled,
     DealerDisabled,
@@ -203,7 +204,7 @@ class SyncRun:
             self.cancelled = True
             self.stop.set()
             with _undisturbed():
-                self._close(rows, self._failed(assets, "cancelled; the catalog is as it was"))
+                self._close(rows, self._failed(assets, CANCELLED))
             raise
         else:
             self._finish(rows, outcomes)
