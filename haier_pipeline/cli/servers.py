@@ -64,7 +64,8 @@ def dev(
 
 
 def _prepare_instance(settings: "Settings", dealers: Sequence[str]) -> Path:
-    from haier_pipeline.orchestration.execute import dagster_home, open_instance
+    from haier_pipeline.orchestration.execute import open_instance
+    from haier_pipeline.orchestration.home import dagster_home
     from haier_pipeline.orchestration.partitions import dealers as dimension
 
     home = dagster_home(settings.home)

@@ -1,5 +1,6 @@
 """The commands for syncs and their log: ``sync``, ``backfill``, ``logs``."""
 
+import gc
 import importlib
 import json
 import os
@@ -7,14 +8,22 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from haier_pipeline.cli.command import AsJson, Dealer, Exit, exit_cancelled, json_errors, opened
+from haier_pipeline.cli.command import (
+    AsJson,
+    Dealer,
+    Exit,
+    exit_cancelled,
+    json_errors,
+    opened,
+    signals,
+)
 from haier_pipeline.cli.output import draws, note, print_error, print_json, print_table
 from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.domain.product import is_county_code
@@ -26,13 +35,19 @@ if TYPE_CHECKING:
     from haier_pipeline.catalog.log import Entry
     from haier_pipeline.installation import Installation
     from haier_pipeline.server.postgres import EmbeddedPostgres
+    from haier_pipeline.sync.run import SyncRun
+
+#: Runs the job over a sync; returns why it failed, if it did.
+_Dagster = Callable[["SyncRun", str | None, SyncRequest | None], str | None]
 
 EXIT_OF_STATUS = {"success": Exit.SUCCESS, "partial": Exit.PARTIAL, "failed": Exit.FAILED}
 
 
 @contextmanager
-def _head_start() -> Iterator[None]:
-    """Start the embedded server while Dagster and pandas are imported, which takes as long."""
+def _starting_server() -> Iterator[None]:
+    """Start the embedded server while what comes next is imported, which takes as long."""
+    # All that is imported now stays to the end: nothing of it is worth looking through.
+    gc.disable()
     settings = read_settings(os.environ)
     with ExitStack() as stack:
         if settings.database_url is None:
@@ -43,7 +58,6 @@ def _head_start() -> Iterator[None]:
             starting.start()
             stack.callback(server.stop)
             stack.callback(starting.join)
-        importlib.import_module("haier_pipeline.definitions")
         yield
 
 
@@ -73,9 +87,6 @@ def sync(
     request: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Sync today: listing, prices, stock, catalog, for every active dealer."""
-    from haier_pipeline.domain.partition import Partition, today
-    from haier_pipeline.domain.request import SyncRequest
-
     if request:
         wanted = SyncRequest.from_json(sys.stdin.read())
     else:
@@ -92,7 +103,7 @@ def sync(
             stock=not no_stock,
             accept_shrink=accept_shrink,
         )
-    with json_errors(as_json), _head_start(), opened() as installation:
+    with json_errors(as_json), _starting_server(), opened() as installation:
         from haier_pipeline.sync.run import resumable
 
         chosen = installation.dealers.choose(wanted.dealer or None)
@@ -125,10 +136,12 @@ def backfill(
     if end > today():
         raise InvalidInput(f"--to {end} has not come yet; today is {today()} in Shanghai")
     days = [begin + timedelta(days=n) for n in range((end - begin).days + 1)]
-    with json_errors(as_json), _head_start(), opened() as installation:
-        names = installation.dealers.choose(dealer)
-        partitions = [Partition(name, day) for day in days for name in names]
-        _run(installation, "derive", partitions, as_json)
+    with json_errors(as_json), _starting_server():
+        importlib.import_module("haier_pipeline.definitions")
+        with opened() as installation:
+            names = installation.dealers.choose(dealer)
+            partitions = [Partition(name, day) for day in days for name in names]
+            _run(installation, "derive", partitions, as_json)
 
 
 def _day(option: str, text: str) -> date:
@@ -141,42 +154,51 @@ def _day(option: str, text: str) -> date:
 def _run(
     installation: "Installation",
     job_name: str,
-    partitions: Sequence[Any],
+    partitions: Sequence[Partition],
     as_json: bool,
-    roots: Mapping[Any, str | None] | None = None,
-    request: "SyncRequest | None" = None,
+    roots: Mapping[Partition, str | None] | None = None,
+    request: SyncRequest | None = None,
 ) -> NoReturn:
-    """Run the job over the partitions one by one, print what came of it, and exit accordingly."""
+    """Run the job over the partitions one by one, print what came of it, and exit accordingly.
+
+    A request for one partition is begun at once, and goes on when Dagster is there.
+    """
     from haier_pipeline.catalog import log
-    from haier_pipeline.definitions import build_definitions
-    from haier_pipeline.orchestration.execute import execute, open_instance
-    from haier_pipeline.orchestration.resources import HaierApi
 
     runs: list[dict[str, Any]] = []
-    with open_instance(installation.settings.home) as instance:
+    is_cancelled = False
+    with ExitStack() as stack:
+        dagster: _Dagster | None = None
         for partition in partitions:
             # A request that was accepted has its run's id, and its row in the log, already.
             run_id = (request.run_id if request else "") or str(uuid.uuid4())
+            root = (roots or {}).get(partition)
+            failure: str | None = None
             with _progress(as_json, partition.key) as progress:
-                api = HaierApi(installation, progress)
-                job = build_definitions({"haier": api}).resolve_job_def(job_name)
+                run = installation.open_run(
+                    partition, run_id=run_id, root_run_id=root, progress=progress
+                )
                 try:
-                    failure = execute(
-                        job,
-                        instance,
-                        partition,
-                        run_id=run_id,
-                        root_run_id=(roots or {}).get(partition),
-                        request=request,
-                    )
+                    if request is not None and len(partitions) == 1:
+                        _begin(installation, run, request)
+                    if dagster is None:
+                        dagster = stack.enter_context(_dagster(installation, job_name))
+                    failure = dagster(run, root, request)
+                except KeyboardInterrupt:
+                    run.cancel()
                 finally:
-                    api.close()
+                    if run.works_ahead and signals.first() is not None:
+                        # It came between two steps, where Dagster took it.
+                        run.cancel()
+                    run.close()
+            is_cancelled = run.cancelled
             entries = log.entries(installation.engine, run_id=run_id, limit=100)[::-1]
             statuses = [entry.status for entry in entries]
-            if failure is not None and "failed" not in statuses:
-                # No step says why: it is Dagster that stopped.
+            if (failure is not None or is_cancelled) and "failed" not in statuses:
+                # No step says why: it is Dagster that stopped, or was stopped.
                 statuses.append("failed")
-                print_error(failure)
+                if failure is not None:
+                    print_error(failure)
             runs.append({
                 "dealer": partition.dealer,
                 "sync_date": f"{partition.sync_date:%Y-%m-%d}",
@@ -186,7 +208,7 @@ def _run(
             })  # fmt: skip
             if not as_json:
                 _print_run(partition.key, entries)
-            if api.cancelled:
+            if is_cancelled:
                 # What is left to do is to say so, however often we are told.
                 for number in (signal.SIGINT, signal.SIGTERM):
                     signal.signal(number, signal.SIG_IGN)
@@ -195,9 +217,47 @@ def _run(
     status = _worst([run["status"] for run in runs])
     if as_json:
         print_json(json.dumps({"status": status, "runs": runs}, ensure_ascii=False))
-    if api.cancelled:
+    if is_cancelled:
         exit_cancelled()
     sys.exit(EXIT_OF_STATUS[status])
+
+
+def _begin(installation: "Installation", run: "SyncRun", request: SyncRequest) -> None:
+    """Call the platform, while Dagster is imported for what follows."""
+    from haier_pipeline.orchestration.home import instance_folder
+    from haier_pipeline.sync.ahead import fetch_ahead
+
+    # Whatever would keep Dagster from working is said before the first call.
+    instance_folder(installation.settings.home)
+    # An import lets nobody else go on for so long, at most (seconds); the calls are to keep pace.
+    sys.setswitchinterval(0.001)
+    fetch_ahead(run, request)
+
+
+@contextmanager
+def _dagster(installation: "Installation", job_name: str) -> Iterator["_Dagster"]:
+    """What runs the job over a sync; the definitions are built once for all of them."""
+    from haier_pipeline.definitions import build_definitions
+    from haier_pipeline.orchestration.execute import execute, open_instance
+    from haier_pipeline.orchestration.resources import HaierApi
+
+    api = HaierApi(installation)
+    job = build_definitions({"haier": api}).resolve_job_def(job_name)
+    with open_instance(installation.settings.home) as instance:
+        gc.enable()
+
+        def run(sync: "SyncRun", root: str | None, request: SyncRequest | None) -> str | None:
+            api.adopt(sync)
+            return execute(
+                job,
+                instance,
+                sync.partition,
+                run_id=sync.run_id,
+                root_run_id=root,
+                request=request,
+            )
+
+        yield run
 
 
 def _worst(statuses: Sequence[str]) -> str:

@@ -89,9 +89,9 @@ def _metadata(outcome: Outcome) -> dict[str, Any]:
     }
     if "records" in metadata:
         metadata["dagster/partition_row_count"] = metadata["records"]
-    if not outcome.preview.empty:
+    if outcome.preview:
         # Last, or its rows would push the figures off the screen.
-        metadata["preview"] = _table(outcome.preview.to_dict("records"))
+        metadata["preview"] = _table(outcome.preview)
     return metadata
 
 
