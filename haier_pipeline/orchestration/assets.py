@@ -76,9 +76,9 @@ def _metadata(outcome: Outcome) -> dict[str, Any]:
     }
     if "records" in metadata:
         metadata["dagster/partition_row_count"] = metadata["records"]
-    if not outcome.preview.empty:
+    if outcome.preview:
         # Last, or its rows would push the figures off the screen.
-        metadata["preview"] = table(outcome.preview.to_dict("records"))
+        metadata["preview"] = table(outcome.preview)
     return metadata
 
 

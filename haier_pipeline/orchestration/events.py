@@ -15,6 +15,7 @@ from dagster import DagsterEventType, EventLogEntry, RunRecord
 
 from haier_pipeline.catalog.log import Check, Result
 from haier_pipeline.domain.partition import Partition
+from haier_pipeline.errors import CANCELLED
 from haier_pipeline.orchestration.resources import ROOT_RUN_TAG
 from haier_pipeline.platform.config import is_dealer_name
 from haier_pipeline.sync.reconcile import CheckName, End, Seen, sentence
@@ -228,7 +229,7 @@ def _error(error: Any) -> str:
     if error is None:
         return "unexpected error"
     if error.cls_name in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
-        return "cancelled; the catalog is as it was"
+        return CANCELLED
     return _text(sentence(error.cls_name, error.message))
 
 

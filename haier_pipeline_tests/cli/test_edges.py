@@ -14,7 +14,7 @@ import pytest
 from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
-from haier_pipeline.cli_config import _read_secrets
+from haier_pipeline.cli.dealers import _read_secrets
 from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.orchestration.launch import ProcessLauncher

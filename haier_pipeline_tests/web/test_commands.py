@@ -9,7 +9,7 @@ import typer
 from cryptography.fernet import Fernet
 from typer.testing import CliRunner, Result
 
-from haier_pipeline.cli import app
+from haier_pipeline.cli.app import app
 from haier_pipeline.errors import Conflict, HaierError, InvalidConfig, InvalidInput, NotFound
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.web.auth import Tokens
