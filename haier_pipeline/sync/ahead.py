@@ -11,6 +11,7 @@ from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING
 
 from haier_pipeline.domain.request import SyncRequest
+from haier_pipeline.errors import Cancelled
 
 if TYPE_CHECKING:
     from haier_pipeline.sync.run import Outcome, SyncRun
@@ -22,6 +23,7 @@ class Ahead:
     """Steps by asset, made one after the other in a thread of their own.
 
     Where the first one does not succeed none of the others is begun: it is what they build upon.
+    Nor is one begun after a step was cancelled.
     """
 
     def __init__(self, steps: Mapping[str, Step]) -> None:
@@ -67,7 +69,7 @@ class Ahead:
                 outcome = step()
             except BaseException as error:  # noqa: BLE001 - raised where the outcome is taken
                 outcomes[asset].set_exception(error)
-                goes_on = number > 0
+                goes_on = number > 0 and not isinstance(error, Cancelled)
             else:
                 outcomes[asset].set_result(outcome)
                 goes_on = number > 0 or not (outcome.failed or outcome.stops)
