@@ -41,9 +41,9 @@ def test_sigterm_in_the_middle_of_the_stock_calls_ends_the_sync_at_once_and_in_o
         sync.send(signal.SIGTERM)
         ended = sync.ended()
     assert ended.seconds < 5
-    assert ended.code == 143, ended.said
+    assert ended.code == 143, ended.output
     assert ended.json["status"] == "failed"
-    assert CANCELLED in ended.err, ended.said
+    assert CANCELLED in ended.err, ended.output
     ended.assert_no_traceback()
     assert log(haier.database_url)[-1] == ("stock_levels", "failed", CANCELLED)
     assert catalog(haier.database_url, leaving_out=()) == before
@@ -66,7 +66,7 @@ def test_sigterm_is_heard_while_the_database_keeps_the_sync_waiting(
             sync.send(signal.SIGTERM)
             ended = sync.ended()
     assert ended.seconds < 5
-    assert ended.code == 143, ended.said
+    assert ended.code == 143, ended.output
     assert CANCELLED in ended.err
     ended.assert_no_traceback()
     assert log(haier.database_url)[-1] == ("price_quotes", "failed", CANCELLED)
@@ -88,7 +88,7 @@ def test_a_killed_sync_goes_on_with_resume_and_gives_the_tables_of_an_undisturbe
     pairs = told["pairs"]
 
     resumed = killed.run("sync", "--resume", "--json")
-    assert resumed.code == 0, resumed.said
+    assert resumed.code == 0, resumed.output
     after = news.report()
     # A second's worth of calls; the fault matrix allows "the last few seconds".
     assert after["repeated"] <= 100
@@ -106,7 +106,7 @@ def test_a_killed_sync_goes_on_with_resume_and_gives_the_tables_of_an_undisturbe
 
     undisturbed = new_haier()
     plain = undisturbed.run("sync", "--resume")
-    assert plain.code == 0, plain.said
+    assert plain.code == 0, plain.output
     assert "Nothing to resume" in plain.err
     assert catalog(undisturbed.database_url) == catalog(killed.database_url)
     assert catalog(undisturbed.database_url) != before
@@ -128,12 +128,12 @@ def test_a_plain_sync_after_a_kill_works_and_beside_a_running_one_is_refused(
         second = slow.run("sync", "--no-stock", "--json")
         first.send(signal.SIGCONT)
         ended = first.ended()
-    assert second.code == 1, second.said
+    assert second.code == 1, second.output
     [refused] = second.json["runs"][0]["logs"]
     assert refused["status"] == "failed"
     assert "already running" in refused["message"]
     second.assert_no_traceback()
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     assert news.report()["calls"]["listing"] == 1, "the refused one called nobody"
     open_rows = "SELECT count(*) FROM haier_sync_log WHERE status IN ('pending', 'processing')"
     assert rows(haier.database_url, open_rows) == [(0,)]
@@ -150,7 +150,7 @@ def test_past_days_are_derived_from_what_is_stored_and_a_day_without_is_refused_
     ended = haier.run(
         "backfill", "--from", f"{last - timedelta(days=1)}", "--to", f"{last}", "--json"
     )
-    assert ended.code == 1, ended.said
+    assert ended.code == 1, ended.output
     without, stored = ended.json["runs"]
     assert without["status"] == "failed"
     assert "nothing is stored for this day" in without["logs"][0]["message"]

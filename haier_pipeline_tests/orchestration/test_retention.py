@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import dagster as dg
+import pytest
 from sqlalchemy import Engine, text
 
 from haier_pipeline import rules
@@ -14,7 +14,7 @@ from haier_pipeline.catalog.log import Attempt, Entry, Result, begin, entries, f
 from haier_pipeline.catalog.raw import RawRecord
 from haier_pipeline.catalog.retention import Removed, remove_old
 from haier_pipeline.domain.partition import Partition, today
-from haier_pipeline.orchestration.mirror import Mirror
+from haier_pipeline.orchestration.reconcile import Reconciler
 from haier_pipeline.orchestration.retention import remove_old_runs
 
 
@@ -35,7 +35,7 @@ def write(engine: Engine, asset: str, days: int, *, open_: bool = False) -> int:
 
 
 def test_old_rows_go_but_never_an_open_one_nor_the_last_of_a_kind(
-    engine: Engine, monkeypatch: Any
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 56, in steps of two rows."""
     monkeypatch.setattr(retention, "CHUNK_ROWS", 2)
@@ -117,9 +117,12 @@ def test_priced_products_that_hold_for_no_kept_day_go(engine: Engine) -> None:
 
 
 def test_an_old_run_goes_only_once_the_log_holds_what_was_known_of_it(
-    run_job: Callable[..., str], instance: dg.DagsterInstance, mirror: Mirror, engine: Engine,
+    run_job: Callable[..., str],
+    instance: dg.DagsterInstance,
+    reconciler: Reconciler,
+    engine: Engine,
     rows: Callable[..., dict[str, Entry]],
-) -> None:  # fmt: skip
+) -> None:
     run_ids = [run_job(), run_job()]
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM haier_sync_log"))
@@ -130,7 +133,7 @@ def test_an_old_run_goes_only_once_the_log_holds_what_was_known_of_it(
             ),
             {"run_id": run_ids[0]},
         )
-    assert remove_old_runs(instance, mirror, days=90) == 1
+    assert remove_old_runs(instance, reconciler, days=90) == 1
     assert rows(run_ids[0])["products"].status == "success"
     assert instance.get_run_by_id(run_ids[0]) is None
     assert instance.all_logs(run_ids[0]) == []
