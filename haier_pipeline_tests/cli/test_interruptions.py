@@ -61,8 +61,7 @@ def test_sigterm_is_heard_while_the_database_keeps_the_sync_waiting(
     waiting += " AND datname = current_database()"
     with psycopg.connect(haier.database_url) as blocker:
         blocker.execute(
-            "INSERT INTO raw_partition (dealer, sync_date, asset_key, root_run_id)"
-            " VALUES ('haier', (now() AT TIME ZONE 'Asia/Shanghai')::date, 'price_quotes', 'other')"
+            "SELECT FROM raw_partition WHERE asset_key = 'price_quotes' FOR NO KEY UPDATE"
         )
         with haier.started("sync") as sync:
             sync.wait_until(lambda: rows(haier.database_url, waiting) == [(1,)])
