@@ -60,7 +60,9 @@ def test_sigterm_is_heard_while_the_database_keeps_the_sync_waiting(
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
     waiting += " AND datname = current_database()"
     with psycopg.connect(haier.database_url) as blocker:
-        blocker.execute("LOCK TABLE raw_payload IN ACCESS EXCLUSIVE MODE")
+        blocker.execute(
+            "SELECT FROM raw_partition WHERE asset_key = 'price_quotes' FOR NO KEY UPDATE"
+        )
         with haier.started("sync") as sync:
             sync.wait_until(lambda: rows(haier.database_url, waiting) == [(1,)])
             sync.send(signal.SIGTERM)
