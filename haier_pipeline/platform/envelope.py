@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Any, Final
 
-from haier_pipeline.platform.transport import BrokenError, Reply, decode
+from haier_pipeline.platform.transport import BrokenError, ExchangeError, Reply, decode
 
 
 class Step(Enum):
@@ -57,10 +57,11 @@ class Verdict:
         return self.step is Step.DONE or (self.step is Step.REFUSE and not is_redirect)
 
 
-def classify(outcome: Reply | BrokenError) -> Verdict:
+def classify(outcome: Reply | ExchangeError) -> Verdict:
     """Say what an answer, or its absence, means for the call (fault matrix, rows 1 to 9)."""
-    if isinstance(outcome, BrokenError):
-        return Verdict(Step.REPEAT, problem=str(outcome))
+    if isinstance(outcome, ExchangeError):
+        step = Step.REPEAT if isinstance(outcome, BrokenError) else Step.REFUSE
+        return Verdict(step, problem=str(outcome))
     status = outcome.status
     answer = None
     try:
