@@ -250,12 +250,11 @@ class PlatformClient(ABC):
         while True:
             # Before the turn, since a token takes a turn of its own.
             with self._credential(endpoint, began) as credential:
-                self._pace.wait()
-                self.stats.count_call(endpoint)
                 made += 1
                 outcome = self._attempt(
                     url, content, seconds, most_bytes, credential or auth, judge
                 )
+                self.stats.count_call(endpoint)
                 verdict = judge(outcome, self._exchange.has_sent)
                 if isinstance(outcome, TooLargeError):
                     problem = str(outcome)
@@ -305,7 +304,7 @@ class PlatformClient(ABC):
     ) -> Reply | ExchangeError:
         try:
             return self._exchange.post(
-                url, content, seconds=seconds, most_bytes=most_bytes, auth=auth
+                url, content, seconds=seconds, most_bytes=most_bytes, auth=auth, pace=self._pace
             )
         except ExchangeError as error:
             return error
