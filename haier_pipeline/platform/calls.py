@@ -169,6 +169,11 @@ class PlatformClient(ABC):
     ) -> None:
         self.close()
 
+    @property
+    def is_paced(self) -> bool:
+        """Whether callers wait for their turn: more of them at a time would only wait as well."""
+        return self._pace.is_waited_for
+
     def close(self) -> None:
         """End the calls in flight within a quarter of a second and close the connections."""
         self._closed.set()

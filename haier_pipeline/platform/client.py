@@ -25,6 +25,7 @@ from haier_pipeline.platform.config import (
     TOKEN_PATH,
     DealerConfig,
 )
+from haier_pipeline.platform.fanout import MOST_WORKERS
 from haier_pipeline.platform.pacing import Ledger
 from haier_pipeline.platform.token import Token, TokenStore, parse_token
 
@@ -76,9 +77,10 @@ class HaierClient(PlatformClient):
 
     ``ledger`` shares the pace and ``tokens`` the token with whoever else calls as this client
     (``client_id`` at its origin); without them it keeps its own. ``stop`` ends every wait and every
-    call in flight with `Cancelled`, as `close` does. ``workers`` is how many threads will call at a
-    time. ``attempt_seconds`` and ``token_seconds`` bound one attempt from connecting to the last
-    byte, ``answer_bytes`` a decoded answer other than the token and the full listing.
+    call in flight with `Cancelled`, as `close` does. ``workers`` is how many threads call at most
+    at a time. ``attempt_seconds`` and ``token_seconds`` bound one attempt from connecting to the
+    last byte, without the wait for its turn, ``answer_bytes`` a decoded answer other than the token
+    and the full listing.
 
     Every method raises `CallRefused` or `TransientFailure` where only this call failed, and
     `PlatformClosed` where none can work. Their messages hold no secret.
@@ -96,7 +98,7 @@ class HaierClient(PlatformClient):
         ledger: Ledger | None = None,
         tokens: TokenStore | None = None,
         stop: threading.Event | None = None,
-        workers: int = 32,
+        workers: int = MOST_WORKERS,
         attempt_seconds: float = 30.0,
         token_seconds: float = 10.0,
         answer_bytes: int = ANSWER_BYTES,

@@ -33,13 +33,13 @@ CATCH_UP_SECONDS: Final = 1.0
 CATCH_UP_SPEED: Final = 3
 #: After this many calls' time without any answer the platform, or the way to it, has stalled. Of
 #: answers that come by chance one gap in some thousands is so long.
-_SILENT_CALLS: Final = 8
+_SILENT_CALLS: Final = 12
 #: How often the longest delay of late is added to the window: the platform's side may be as late
 #: as this one, for the one call and the other.
-_LATENESS_SHARE: Final = 2.0
+_LATENESS_SHARE: Final = 1.5
 _MOST_LATENESS_SECONDS: Final = 0.1
 #: What is left of a delay's weight one second of calls later.
-_LATENESS_LEFT: Final = 0.3
+_LATENESS_LEFT: Final = 0.4
 #: A slot that could not be used in time is given up: the others who share the allowance know no
 #: better than that it was, and plan by it a second later.
 _STALE_SECONDS: Final = 0.25

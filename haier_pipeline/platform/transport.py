@@ -358,9 +358,10 @@ class _Sending(threading.local):
 
     def end(self) -> None:
         """An answer has begun to come, or none will; only the first time counts."""
-        pace, self.pace = self.pace, None
-        if pace is not None and self.has_begun:
-            pace.heard()
+        # Before it has begun to leave, what comes is a proxy's word.
+        if self.has_begun and self.pace is not None:
+            self.pace.heard()
+            self.pace = None
 
 
 class _PacedConnection(HTTPConnection):
@@ -382,6 +383,8 @@ class _PacedConnection(HTTPConnection):
 
     def connect(self) -> None:
         began = time.monotonic()
+        # Of what a proxy answers; the platform's answer gets its own.
+        self.sending.deadline = began + self.sending.seconds
         self._is_connecting = True
         try:
             super().connect()
@@ -400,7 +403,9 @@ class _PacedConnection(HTTPConnection):
 
         def leave() -> None:
             if time.monotonic() - began > self._LONG_WAIT_SECONDS and self._is_hung_up():
-                self.close()
+                # The socket alone: the request that it is for stays.
+                self.sock.close()
+                self.sock = None
                 self.connect()
             left = sending.seconds - self._connecting_took
             sending.deadline = time.monotonic() + left
