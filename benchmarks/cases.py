@@ -4,20 +4,36 @@ Each case brings its own sandbox and its own home, and yields its rows of the ta
 is run and measured is in ``commands``. Where a case runs several times, the worst run counts.
 """
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.commands import SYNC, Command, Run, environment, new_home, query, sync
+from benchmarks.commands import (
+    SYNC,
+    Command,
+    Run,
+    burning,
+    database,
+    environment,
+    new_home,
+    query,
+    sync,
+)
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.server.postgres import EmbeddedPostgres
 
 PLATFORM_LATENCY_MS = (50, 200)
 ALLOWANCE = 100
 # The most that a configuration may ask for: no limit that a run here could meet.
 UNLIMITED = 10_000
 REPETITIONS = 3
+#: The version of dlt that the figures were taken with.
+PEER = "1.31.0"
 
 
 @dataclass(frozen=True)
@@ -44,14 +60,11 @@ def pace(products: int = 2_000) -> Iterator[Row]:
     used = [run.rate / ALLOWANCE for run in runs]
     yield Row(
         f"{work}: allowance used",
-        "at least 97 %",
+        "at least 98.5 %",
         f"{min(used):.1%} (runs: {', '.join(f'{share:.1%}' for share in used)})",
-        min(used) >= 0.97,
+        min(used) >= 0.985,
     )
-    refused = sum(run.report["refused"] for run in runs)
-    yield Row(f"{work}: calls refused", "none", str(refused), refused == 0)
-    busiest = max(run.report["max_calls_in_a_second"] for run in runs)
-    yield Row(f"{work}: most calls in a second", f"{ALLOWANCE}", str(busiest), busiest <= ALLOWANCE)
+    yield from _within_the_allowance(work, runs)
     slowest = max(runs, key=_beyond_the_calls)
     yield Row(
         f"{work}: command beyond its calls",
@@ -63,21 +76,87 @@ def pace(products: int = 2_000) -> Iterator[Row]:
     )
 
 
+def busy(products: int = 2_000) -> Iterator[Row]:
+    """The same beside processes that use every core: no call too many, however late all is."""
+    cores = os.cpu_count() or 1
+    runs: list[Run] = []
+    with SandboxProcess(
+        products=products, latency_ms=PLATFORM_LATENCY_MS, rate=ALLOWANCE
+    ) as sandbox:
+        for _ in range(REPETITIONS):
+            with new_home() as home, burning(cores):
+                runs.append(sync(home, sandbox))
+    work = f"{products:,} products, 50-200 ms, beside {cores} processes that use every core"
+    yield from _within_the_allowance(work, runs)
+
+
+def _within_the_allowance(work: str, runs: Sequence[Run]) -> Iterator[Row]:
+    refused = sum(run.report["refused"] for run in runs)
+    yield Row(f"{work}: calls refused", "none", str(refused), refused == 0)
+    busiest = max(run.report["max_calls_in_a_second"] for run in runs)
+    share = min(run.rate / ALLOWANCE for run in runs)
+    yield Row(
+        f"{work}: most calls in a second",
+        f"{ALLOWANCE}",
+        f"{busiest}, at least {share:.1%} of the allowance used",
+        busiest <= ALLOWANCE,
+    )
+
+
 def fast(products: int = 2_000) -> Iterator[Row]:
     """A larger allowance, so that the program itself is the limit."""
     with (
         SandboxProcess(products=products, latency_ms=(50, 50), rate=0) as sandbox,
         new_home() as home,
     ):
-        run = sync(home, sandbox, rate_limit=1_000)
+        run = sync(home, sandbox, rate_limit=UNLIMITED)
+        variables = environment(home, sandbox, UNLIMITED)
+        with Command(("-m", "benchmarks.stock_calls"), variables) as command:
+            command.wait()
+            command.output.seek(0)
+            each = float(json.load(command.output)["milliseconds_a_call"])
+    work = f"{products:,} products, 50 ms, HAIER_RATE_LIMIT={UNLIMITED}"
     yield Row(
-        f"{products:,} products, 50 ms, HAIER_RATE_LIMIT=1000",
-        "at least 350 calls/s",
+        work,
+        "at least 600 calls/s",
         f"{run.rate:.0f} calls/s ({run.calls} calls in {run.call_seconds:.1f} s, "
         f"command {run.seconds:.1f} s)",
-        run.rate >= 350,
+        run.rate >= 600,
         run.phases,
     )
+    yield Row(f"{work}: processor of a stock call", "at most 0.7 ms", f"{each:.2f} ms", each <= 0.7)
+
+
+def peer(products: int = 2_000) -> Iterator[Row]:
+    """A pipeline in ``dlt`` beside the command, into fresh tables and into those it filled."""
+    with (
+        tempfile.TemporaryDirectory(prefix="haier-peer-") as folder,
+        SandboxProcess(products=products, latency_ms=(50, 50), rate=0) as sandbox,
+        new_home() as home,
+        new_home() as other_home,
+    ):
+        python = str(Path(folder) / "bin" / "python")
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+        wanted = [python, "-m", "pip", "install", "--quiet", f"dlt[postgres]=={PEER}", "requests"]
+        subprocess.run(wanted, check=True)
+        script = str(Path(__file__).with_name("peer.py"))
+        for tables in ("fresh tables", "known tables"):
+            sandbox.reset()
+            with database(other_home) as url:
+                variables = environment(other_home, sandbox) | {"HAIER_DATABASE_URL": url}
+                with Command((script,), variables, python) as command:
+                    seconds, cpu_seconds, _ = command.wait()
+            report = sandbox.report()
+            rate = report["total"] / report["seconds"]
+            run = sync(home, sandbox, rate_limit=UNLIMITED)
+            yield Row(
+                f"{products:,} products, 50 ms, {tables}: dlt | haier sync",
+                "side by side",
+                f"{seconds:.1f} s, {rate:.0f} calls/s, processor {cpu_seconds:.1f} s | "
+                f"{run.seconds:.1f} s, {run.rate:.0f} calls/s, processor {run.cpu_seconds:.1f} s",
+                run.rate >= rate,
+                run.phases,
+            )
 
 
 def loop(products: int = 2_000) -> Iterator[Row]:
@@ -91,8 +170,8 @@ def loop(products: int = 2_000) -> Iterator[Row]:
         run = sync(home, sandbox)
         sandbox.reset()
         script = str(Path(__file__).with_name("sequential.py"))
-        with EmbeddedPostgres(home) as server:
-            variables = environment(home, sandbox) | {"HAIER_DATABASE_URL": server.libpq_url}
+        with database(home) as url:
+            variables = environment(home, sandbox) | {"HAIER_DATABASE_URL": url}
             with Command((script,), variables) as command:
                 seconds, _, _ = command.wait()
         calls = sandbox.report()["total"]
@@ -238,7 +317,7 @@ def two(products: int = 1_000) -> Iterator[Row]:
 
 
 CASES: Mapping[str, Callable[[], Iterator[Row]]] = {
-    case.__name__: case for case in (pace, fast, loop, small, large, resume, two)
+    case.__name__: case for case in (pace, busy, fast, peer, loop, small, large, resume, two)
 }
 
 

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, LiteralString
+from urllib.parse import urlsplit
 
 import psycopg
 
@@ -25,6 +26,8 @@ from haier_pipeline.server.postgres import EmbeddedPostgres
 
 SYNC = ("-m", "haier_pipeline.cli", "sync", "--json")
 COUNTY = "110101"
+#: A server that may make databases, used in place of the embedded one; each home has its own.
+EXTERNAL = os.environ.get("BENCHMARK_DATABASE_URL")
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,18 @@ class Run:
 class Command:
     """A command that runs: wait for it, or kill it; at the end of the block it is gone."""
 
-    def __init__(self, arguments: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: tuple[str, ...],
+        environment: Mapping[str, str],
+        python: str = sys.executable,
+    ) -> None:
         self.output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the command
         self.complaints = tempfile.TemporaryFile()  # noqa: SIM115
         self.began_at = time.time()
         self._began = time.monotonic()
         self._child = subprocess.Popen(
-            [sys.executable, *arguments],
+            [python, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=self.complaints,
@@ -116,12 +124,42 @@ def new_home() -> Iterator[Path]:
     # Started by root, the server runs as another user, who has to get in here.
     home.chmod(0o755)
     try:
+        _admin("CREATE DATABASE", home)
         yield home
     finally:
+        _admin("DROP DATABASE IF EXISTS", home)
         # A killed command cannot stop its server; the last one to leave does.
         with EmbeddedPostgres(home):
             pass
         shutil.rmtree(home)
+
+
+@contextmanager
+def database(home: Path) -> Iterator[str]:
+    """The URL of a home's database, as libpq takes it; the embedded server runs only meanwhile."""
+    if EXTERNAL is None:
+        with EmbeddedPostgres(home) as server:
+            yield server.libpq_url
+    else:
+        yield urlsplit(EXTERNAL)._replace(path=f"/{home.name}").geturl()
+
+
+def _admin(what: str, home: Path) -> None:
+    if EXTERNAL is not None:
+        with psycopg.connect(EXTERNAL, autocommit=True) as connection:
+            connection.execute(f'{what} "{home.name}"'.encode())
+
+
+@contextmanager
+def burning(cores: int) -> Iterator[None]:
+    """So many processes that do nothing but use a core."""
+    burners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(cores)]
+    try:
+        yield
+    finally:
+        for burner in burners:
+            burner.kill()
+            burner.wait()
 
 
 def environment(home: Path, sandbox: SandboxProcess, rate_limit: int = 100) -> dict[str, str]:
@@ -129,7 +167,11 @@ def environment(home: Path, sandbox: SandboxProcess, rate_limit: int = 100) -> d
     foreign = ("HAIER_", "DAGSTER_")
     variables = {name: text for name, text in os.environ.items() if not name.startswith(foreign)}
     dealer = {f"HAIER_{key.upper()}": value for key, value in CREDENTIALS.items()}
-    return variables | dealer | {
+    external = {}
+    if EXTERNAL is not None:
+        with database(home) as url:
+            external = {"HAIER_DATABASE_URL": url}
+    return variables | dealer | external | {
         "HAIER_HOME": str(home),
         "HAIER_ALLOWED_HOSTS": "127.0.0.1",
         "HAIER_BASE_URL": sandbox.url,
@@ -170,8 +212,8 @@ def sync(
 def query(home: Path, statement: LiteralString, *values: object) -> list[dict[str, Any]]:
     """Rows from the database in ``home``, whose server runs only meanwhile."""
     with (
-        EmbeddedPostgres(home) as server,
-        psycopg.connect(server.libpq_url, row_factory=psycopg.rows.dict_row) as connection,
+        database(home) as url,
+        psycopg.connect(url, row_factory=psycopg.rows.dict_row) as connection,
     ):
         return connection.execute(statement, values).fetchall()
 

@@ -7,7 +7,8 @@
     │   ├── InvalidConfig         a dealer's configuration is wrong or unreadable
     │   ├── NotFound              there is nothing of that name or number
     │   ├── PositionGone          a reader's position leads nowhere: it reads everything anew
-    │   └── Conflict              what is there already does not allow it
+    │   ├── Conflict              what is there already does not allow it
+    │   └── InvalidSignature      a callback whose sender did not prove who it is
     ├── PlatformError             a call to Haier's platform did not work
     │   ├── CallFailed            this call only: count its unit as failed and go on
     │   │   ├── CallRefused       the platform understood and said no: do not repeat it
@@ -63,6 +64,10 @@ class PositionGone(InvalidInput):
 class Conflict(InvalidInput):
     """It would clash with what is there: a name that is taken, a key that was used, a dealer that
     cannot be edited."""
+
+
+class InvalidSignature(InvalidInput):
+    """A callback without a right signature: nothing of it is believed or kept."""
 
 
 class PlatformError(HaierError):

@@ -47,9 +47,11 @@ class SharedLedger:
         self._key = {"client_id": client_id, "origin": origin}
 
     def book(
-        self, rate: int, plan: Callable[[Sequence[float], float, int], Sequence[float]]
+        self, rate: int, plan: Callable[[list[float], float, int], Sequence[float]]
     ) -> tuple[Sequence[float], float]:
         """Add what ``plan(booked, now, rate)`` returns, and return it with that ``now``.
+
+        What the plan changes in the list it is given is stored too.
 
         ``rate`` is what the caller may send in a second; the plan is given the smallest one of all
         who have booked within the last minute.

@@ -178,7 +178,7 @@ def _code_or_none(value: object) -> str | None:
     return None if _is_blank(value) else _code(value)
 
 
-def _text(value: object) -> str | None:
+def read_text(value: object) -> str | None:
     """Any text, trimmed and of any length; a number as its digits; anything else is no text."""
     if isinstance(value, bool):
         return None
@@ -191,12 +191,12 @@ def _text(value: object) -> str | None:
 
 def _grade(value: object) -> str | None:
     """A code of one digit that may come as a flag does."""
-    return str(int(value)) if isinstance(value, bool) else _text(value)
+    return str(int(value)) if isinstance(value, bool) else read_text(value)
 
 
 def _texts(value: object) -> tuple[str, ...]:
     entries = value if isinstance(value, list | tuple) else [value]
-    return tuple(text for text in map(_text, entries) if text)
+    return tuple(text for text in map(read_text, entries) if text)
 
 
 def _flag(value: object) -> bool:
@@ -228,7 +228,7 @@ def _lenient(read: Callable[[object], Any]) -> Callable[[object], Any]:
 
 
 Code = Annotated[str, BeforeValidator(_code)]
-Text = Annotated[str | None, BeforeValidator(_text)]
+Text = Annotated[str | None, BeforeValidator(read_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 CodeOrNone = Annotated[str | None, BeforeValidator(_code_or_none)]
 Grade = Annotated[str | None, BeforeValidator(_grade)]
@@ -488,10 +488,10 @@ _STATUS_TIMES: Final = ("stateTime", "operateTime", "createTime", "sendDate", "d
 
 
 def _status(entry: Mapping[str, Any]) -> DeliveryStatus:
-    times = (_text(entry.get(name)) for name in _STATUS_TIMES)
+    times = (read_text(entry.get(name)) for name in _STATUS_TIMES)
     return DeliveryStatus(
         codes=tuple(code for name in _STATUS_CODES if (code := _lenient(_code)(entry.get(name)))),
-        words=tuple(word for name in _STATUS_WORDS if (word := _text(entry.get(name)))),
+        words=tuple(word for name in _STATUS_WORDS if (word := read_text(entry.get(name)))),
         at=next((time for time in times if time), None),
     )
 
@@ -728,8 +728,8 @@ def clean(value: Any) -> tuple[Any, int]:
     Returns the cleaned value and the number of characters removed (row 23). A value without any
     comes back as it is.
     """
-    # Counted first: nearly no payload needs to be built anew.
-    count = sum(len(_UNSTORABLE.findall(text)) for text in _all_texts(value))
+    # Counted first: nearly no payload needs to be built anew. The joint is no such character.
+    count = len(_UNSTORABLE.findall("\n".join(_all_texts(value))))
     return (_rebuilt(value), count) if count else (value, 0)
 
 
@@ -739,17 +739,18 @@ def _all_texts(value: Any) -> Iterator[str]:
         item = waiting.pop()
         if isinstance(item, str):
             yield item
-        elif isinstance(item, Mapping):
-            waiting.extend(item.keys())
-            waiting.extend(item.values())
+        # Not any mapping: asking for those is slow, and decoded JSON has this one.
+        elif isinstance(item, dict):
+            waiting += item
+            waiting += item.values()
         elif isinstance(item, list | tuple):
-            waiting.extend(item)
+            waiting += item
 
 
 def _rebuilt(value: Any) -> Any:
     if isinstance(value, str):
         return _UNSTORABLE.sub("", value)
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return {_rebuilt(key): _rebuilt(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_rebuilt(item) for item in value]

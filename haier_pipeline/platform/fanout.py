@@ -7,8 +7,7 @@ repeated belongs to `client` and `pacing`.
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from haier_pipeline.errors import CallFailed, Cancelled, PlatformClosed, TransientFailure
 
@@ -19,6 +18,8 @@ _LOOK_SECONDS: Final = 0.2
 #: So many calls are made one after the other until one has worked: a wrong password should not be
 #: sent as many times as there are workers.
 CAREFUL_CALLS: Final = 5
+#: With so many calls in flight 100 calls a second go on where an answer takes longer than a second.
+MOST_WORKERS: Final = 128
 
 
 def fan_out(
@@ -27,15 +28,17 @@ def fan_out(
     *,
     workers: int,
     stop: threading.Event,
+    wants_more: Callable[[], bool] = lambda: False,
     give_up_after: int = 50,
     refused_after: int = CAREFUL_CALLS,
 ) -> Generator[tuple[U, A | CallFailed]]:
     """Yield ``(unit, call(unit))`` for every unit, in the order in which the calls end.
 
-    ``workers`` calls are in flight at a time; the first ones go one after the other until one has
-    worked, at most `CAREFUL_CALLS`. Units are pulled as they are needed, by the consuming thread,
-    at most two for each worker ahead of what has been yielded. A `CallFailed` is yielded in place
-    of the answer.
+    ``workers`` calls are in flight at a time, and one more after each answer at which
+    ``wants_more`` says that there is room for it, up to `MOST_WORKERS`; the first ones go one after
+    the other until one has worked, at most `CAREFUL_CALLS`. Units are pulled as they are needed, by
+    the consuming thread, at most two for each worker ahead of what has been yielded. A `CallFailed`
+    is yielded in place of the answer.
 
     Any other error of a call ends it and is raised: `PlatformClosed`, `Cancelled`, a bug. So does
     ``stop`` (`Cancelled`). An outage, ``give_up_after`` `TransientFailure` in a row, raises
@@ -46,8 +49,7 @@ def fan_out(
     When it ends early, or the consumer closes it, no further call is begun and those in flight are
     not waited for; closing their client ends them at once.
     """
-    executor = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="haier-call")
-    ended: queue.SimpleQueue[tuple[U, Future[A]]] = queue.SimpleQueue()
+    crew: _Crew[U, A] = _Crew(call)
     source = iter(units)
     outstanding = 0
     exhausted = False
@@ -67,18 +69,18 @@ def fan_out(
                     exhausted = True
                     break
                 outstanding += 1
-                future = executor.submit(call, unit)
-                future.add_done_callback(lambda done, unit=unit: ended.put((unit, done)))  # type: ignore[misc]
+                crew.give(unit, at_most=workers)
             if not outstanding:
                 return
-            unit, future = _next_ended(ended, stop)
+            unit, answer, error = crew.take(stop)
             outstanding -= 1
             ended_calls += 1
-            error = future.exception()
+            if workers < MOST_WORKERS and wants_more():
+                workers += 1
             if error is None:
                 has_worked = True
                 failures_in_a_row = 0
-                yield unit, future.result()
+                yield unit, answer
                 continue
             if not isinstance(error, CallFailed):
                 raise error
@@ -104,17 +106,56 @@ def fan_out(
                     )
             yield unit, error
     finally:
-        executor.shutdown(wait=False, cancel_futures=True)
+        crew.dismiss()
 
 
-def _next_ended(
-    ended: "queue.SimpleQueue[tuple[U, Future[A]]]", stop: threading.Event
-) -> tuple[U, Future[A]]:
-    # Looks up now and then, so that a stop counts even where no call comes back.
-    while True:
-        if stop.is_set():
-            raise Cancelled("The calls to the platform were cancelled.")
-        try:
-            return ended.get(timeout=_LOOK_SECONDS)
-        except queue.Empty:
-            continue
+class _Crew(Generic[U, A]):
+    """Threads that call for units as long as there are any.
+
+    Lighter than an executor's futures, of which a call has a lock and a condition each.
+    """
+
+    def __init__(self, call: Callable[[U], A]) -> None:
+        self._call = call
+        self._given: queue.SimpleQueue[tuple[U] | None] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[tuple[U, Any, BaseException | None]] = queue.SimpleQueue()
+        self._threads = 0
+        self._open = 0
+        self._is_dismissed = False
+
+    def give(self, unit: U, *, at_most: int) -> None:
+        """Have the unit called for, by a new thread where all are busy and more are allowed."""
+        self._open += 1
+        self._given.put((unit,))
+        if self._threads < min(at_most, self._open):
+            self._threads += 1
+            threading.Thread(target=self._work, name=f"haier-call_{self._threads}").start()
+
+    def take(self, stop: threading.Event) -> tuple[U, Any, BaseException | None]:
+        """A unit whose call has ended, with its answer or its error. Raises `Cancelled`."""
+        # Looks up now and then, so that a stop counts even where no call comes back.
+        while True:
+            if stop.is_set():
+                raise Cancelled("The calls to the platform were cancelled.")
+            try:
+                ended = self._ended.get(timeout=_LOOK_SECONDS)
+            except queue.Empty:
+                continue
+            self._open -= 1
+            return ended
+
+    def dismiss(self) -> None:
+        """Begin no further call; each thread ends with the one that it makes."""
+        self._is_dismissed = True
+        for _ in range(self._threads):
+            self._given.put(None)
+
+    def _work(self) -> None:
+        while (given := self._given.get()) is not None and not self._is_dismissed:
+            (unit,) = given
+            try:
+                answer = self._call(unit)
+            except BaseException as error:  # noqa: BLE001 - judged, and raised, by the consumer
+                self._ended.put((unit, None, error))
+            else:
+                self._ended.put((unit, answer, None))

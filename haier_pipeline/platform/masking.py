@@ -42,6 +42,7 @@ _CODES: Final = frozenset(
         *("saleGroupCode", "payerAccountCode", "orderCode", "deliveryRecordCode", "recordCode"),
         *("logisticsCode", "logisticsNo", "expNo", "expNoList", "barcodes", "itemModel"),
         *("stateCode", "statusCode", "orderStatus", "deliveryModel"),
+        *("barCodes", "snNo", "orderNo", "ylhOrderCode"),
     }
 )
 #: Wire names whose values are amounts or quantities of the contract, as long as they look like one.
@@ -414,14 +415,18 @@ def _texts(data: Any) -> Iterator[str]:
     waiting = [("", data)]
     while waiting:
         name, item = waiting.pop()
-        if isinstance(item, Mapping):
+        if isinstance(item, str):
+            if len(item) >= SHORTEST_IN_PAYLOADS and not _is_contracts(name, item):
+                yield item
+        # Not any mapping: asking for those is slow, and decoded JSON has this one.
+        elif isinstance(item, dict):
             for key, value in item.items():
                 if len(key) >= SHORTEST_IN_PAYLOADS:
                     yield key
                 waiting.append((key, value))
         elif isinstance(item, list | tuple):
-            waiting.extend((name, one) for one in item)
+            waiting += [(name, one) for one in item]
         elif item is not None and not isinstance(item, bool):
-            text = item if isinstance(item, str) else str(item)
+            text = str(item)
             if len(text) >= SHORTEST_IN_PAYLOADS and not _is_contracts(name, text):
                 yield text

@@ -18,7 +18,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
@@ -35,7 +35,7 @@ from requests.structures import CaseInsensitiveDict
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from haier_pipeline.platform.config import is_loopback
-from haier_pipeline.platform.pacing import Interruption
+from haier_pipeline.platform.pacing import Interruption, Pace
 
 _CHUNK_BYTES: Final = 64 * 1024
 #: A number with more digits than this is no amount, and PostgreSQL's jsonb may not take it.
@@ -63,6 +63,10 @@ class MisconfiguredError(UntrustedError):
     way."""
 
 
+#: Completes a request before it is sent, as requests has it.
+Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An HTTP answer, read to its end.
@@ -86,13 +90,19 @@ class Exchange:
 
     def __init__(self, *, connections: int, stop: Interruption) -> None:
         self._session = requests.Session()
-        self._session.mount("https://", _BoundedAdapter(connections, stop))
-        self._session.mount("http://", _BoundedAdapter(connections, stop))
+        self._sending = _Sending()
+        self._session.mount("https://", _BoundedAdapter(connections, stop, self._sending))
+        self._session.mount("http://", _BoundedAdapter(connections, stop, self._sending))
         self._lookup = threading.Lock()
-        self._routes: dict[str, dict[str, Any]] = {}
+        self._routes: dict[str, tuple[urllib3.HTTPConnectionPool, str]] = {}
 
     def close(self) -> None:
         self._session.close()
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether any byte of the last `post` of this thread has left for the platform."""
+        return self._sending.has_begun
 
     def post(
         self,
@@ -101,9 +111,13 @@ class Exchange:
         *,
         seconds: float,
         most_bytes: int,
-        auth: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None = None,
+        auth: Auth | None = None,
+        pace: Pace | None = None,
     ) -> Reply:
         """Send ``body`` and read the whole answer within ``seconds`` and ``most_bytes``.
+
+        ``pace`` says when the bytes may leave, once there is a connection; the time until then is
+        not counted. It is told when the answer begins.
 
         Raises `BrokenError`, `TooLargeError`, `UntrustedError` or `MisconfiguredError`, and
         `Cancelled` on a stop; their texts hold nothing of the request, and no proxy's password.
@@ -124,16 +138,25 @@ class Exchange:
         )
         if auth is not None:
             request = auth(request)
-        route = self._route(url)
+        sending = self._sending
+        sending.begin(seconds, pace)
         response = None
         try:
-            # Past the session's own send, which would add cookies, and read the whole body of a
-            # redirect without any bound to find out where it leads.
-            response = self._session.get_adapter(url).send(
-                request,
-                stream=True,
-                timeout=urllib3.Timeout(total=seconds),  # type: ignore[arg-type] # stubs lack it
-                **route,
+            pool, target = self._route(request)
+            # Past the session's own send, which would add cookies, read the whole body of a
+            # redirect without any bound to find out where it leads, and look for the pool anew.
+            response = pool.urlopen(
+                "POST",
+                target,
+                body,
+                dict(request.headers),
+                retries=_ONCE,
+                redirect=False,
+                assert_same_host=False,
+                # The connections keep the time between themselves: see `_PacedConnection`.
+                timeout=seconds,
+                preload_content=False,
+                decode_content=False,
             )
             content = _read(response, most_bytes)
         except (
@@ -147,24 +170,36 @@ class Exchange:
         except zlib.error:
             raise BrokenError("the answer's compression is garbled") from None
         finally:
+            sending.end()
             if response is not None:
-                # Returns the connection to the pool if the answer was read to its end.
+                # Back in the pool already if the answer was read to its end.
                 response.close()
+                response.release_conn()
         content = _as_utf8(content, response.headers.get("Content-Type", ""))
-        return Reply(response.status_code, content, _retry_after(response.headers))
+        return Reply(response.status, content, _retry_after(response.headers))
 
-    def _route(self, url: str) -> dict[str, Any]:
-        parts = urlsplit(url)
+    def _route(self, request: requests.PreparedRequest) -> tuple[urllib3.HTTPConnectionPool, str]:
+        """The pool of connections to a request's host, and what the request asks it for."""
+        url = request.url or ""
         with self._lookup:
-            if parts.netloc not in self._routes:
+            route = self._routes.get(url)
+            if route is None:
                 settings = self._session.merge_environment_settings(url, {}, True, None, None)
-                if is_loopback(parts.hostname or ""):
+                if is_loopback(urlsplit(url).hostname or ""):
                     settings["proxies"] = {}
                 _require_usable(url, settings)
-                self._routes[parts.netloc] = {
-                    name: settings[name] for name in ("proxies", "verify", "cert")
-                }
-            return self._routes[parts.netloc]
+                adapter: Any = self._session.get_adapter(url)
+                verify, cert, proxies = (settings[key] for key in ("verify", "cert", "proxies"))
+                pool = adapter.get_connection_with_tls_context(
+                    request, verify, proxies=proxies, cert=cert
+                )
+                adapter.cert_verify(pool, url, verify, cert)
+                route = self._routes[url] = (pool, adapter.request_url(request, proxies))
+            return route
+
+
+#: A call is repeated by `calls`, who waits in between and counts.
+_ONCE: Final = urllib3.Retry(0, read=False)
 
 
 def _require_usable(url: str, settings: Mapping[str, Any]) -> None:
@@ -221,9 +256,10 @@ def decode(body: bytes) -> Any:
         raise BrokenError("the answer is not JSON") from None
 
 
-def encode(body: Mapping[str, Any]) -> bytes:
-    """Encode a request's body."""
-    return simplejson.dumps(dict(body), ensure_ascii=False).encode()
+def encode(body: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """Encode a request's body: an object, or a bare list."""
+    content = dict(body) if isinstance(body, Mapping) else list(body)
+    return simplejson.dumps(content, ensure_ascii=False).encode()
 
 
 def _number(text: str) -> Decimal | str:
@@ -250,12 +286,21 @@ class _DeadlineReader(io.RawIOBase):
 
     _SLICE_SECONDS: Final = 0.2
 
-    def __init__(self, sock: socket.socket, raw: io.RawIOBase, stop: Interruption) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        raw: io.RawIOBase,
+        stop: Interruption,
+        sending: "_Sending | None" = None,
+    ) -> None:
         self._sock = sock
         self._raw = raw
         self._stop = stop
+        self._sending = sending
         seconds = sock.gettimeout()
         self._deadline = math.inf if seconds is None else time.monotonic() + seconds
+        if sending is not None:
+            self._deadline = sending.deadline
 
     def readable(self) -> bool:
         return True
@@ -267,9 +312,13 @@ class _DeadlineReader(io.RawIOBase):
                 raise TimeoutError
             self._sock.settimeout(min(left, self._SLICE_SECONDS))
             try:
-                return self._sock.recv_into(buffer)
+                count = self._sock.recv_into(buffer)
             except TimeoutError:
                 self._stop.check()
+                continue
+            if self._sending is not None:
+                self._sending.end()
+            return count
 
     def close(self) -> None:
         self._raw.close()
@@ -280,21 +329,116 @@ class _DeadlineResponse(http.client.HTTPResponse):
     """http.client's answer, status line and headers included, read through `_DeadlineReader`."""
 
     def __init__(
-        self, sock: socket.socket, *args: Any, interruption: Interruption, **kwargs: Any
+        self,
+        sock: socket.socket,
+        *args: Any,
+        interruption: Interruption,
+        sending: "_Sending | None" = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(sock, *args, **kwargs)
         raw = self.fp.detach()
-        self.fp = io.BufferedReader(_DeadlineReader(sock, raw, interruption))
+        self.fp = io.BufferedReader(_DeadlineReader(sock, raw, interruption, sending))
+
+
+class _Sending(threading.local):
+    """What a thread's request knows of its own way out."""
+
+    #: Whether any byte has left for the platform.
+    has_begun = False
+    seconds = 0.0
+    #: The moment by which the answer must have come, by `time.monotonic`.
+    deadline = math.inf
+    pace: Pace | None = None
+
+    def begin(self, seconds: float, pace: Pace | None) -> None:
+        self.has_begun = False
+        self.seconds = seconds
+        self.pace = pace
+
+    def end(self) -> None:
+        """An answer has begun to come, or none will; only the first time counts."""
+        # Before it has begun to leave, what comes is a proxy's word.
+        if self.has_begun and self.pace is not None:
+            self.pace.heard()
+            self.pace = None
+
+
+class _PacedConnection(HTTPConnection):
+    """A connection on which a request leaves as one piece, when the pace lets it.
+
+    From the first byte on it may have arrived, so that is noted. What connecting took is taken off
+    the time that the answer has.
+    """
+
+    sending: _Sending
+    #: After such a wait it is worth a look whether the server has hung up.
+    _LONG_WAIT_SECONDS: Final = 0.5
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connecting_took = 0.0
+        self._is_connecting = False
+        self._pieces: list[bytes] | None = None
+
+    def connect(self) -> None:
+        began = time.monotonic()
+        # Of what a proxy answers; the platform's answer gets its own.
+        self.sending.deadline = began + self.sending.seconds
+        self._is_connecting = True
+        try:
+            super().connect()
+        finally:
+            self._is_connecting = False
+            self._connecting_took = time.monotonic() - began
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._pieces = []
+        super().request(*args, **kwargs)
+        pieces, self._pieces = self._pieces, None
+        if self.sock is None:
+            self.connect()
+        sending, content = self.sending, b"".join(pieces)
+        began = time.monotonic()
+
+        def leave() -> None:
+            if time.monotonic() - began > self._LONG_WAIT_SECONDS and self._is_hung_up():
+                # The socket alone: the request that it is for stays.
+                self.sock.close()
+                self.sock = None
+                self.connect()
+            left = sending.seconds - self._connecting_took
+            sending.deadline = time.monotonic() + left
+            self._connecting_took = 0.0
+            sending.has_begun = True
+            self.send(content)
+
+        if sending.pace is None:
+            leave()
+        else:
+            sending.pace.send(leave)
+
+    def send(self, data: Any) -> None:
+        # A tunnel through a proxy is asked for at once.
+        if self._pieces is None or self._is_connecting:
+            super().send(data)
+        else:
+            self._pieces.append(data)
+
+    def _is_hung_up(self) -> bool:
+        # Nothing has been asked, so whatever there is to read is an end.
+        return self.sock is not None and urllib3.util.wait_for_read(self.sock, timeout=0.0)
 
 
 class _BoundedAdapter(HTTPAdapter):
     """requests' adapter over connections whose answers have a deadline."""
 
-    def __init__(self, connections: int, stop: Interruption) -> None:
-        answer = staticmethod(partial(_DeadlineResponse, interruption=stop))
+    def __init__(self, connections: int, stop: Interruption, sending: _Sending) -> None:
+        answer = staticmethod(partial(_DeadlineResponse, interruption=stop, sending=sending))
+        own = {"response_class": answer, "sending": sending}
         self._connections = {
-            "http": type("_Connection", (HTTPConnection,), {"response_class": answer}),
-            "https": type("_TlsConnection", (HTTPSConnection,), {"response_class": answer}),
+            "http": type("_Connection", (_PacedConnection,), own),
+            "https": type("_TlsConnection", (_PacedConnection, HTTPSConnection), own),
         }
         super().__init__(pool_connections=4, pool_maxsize=connections)
 
@@ -304,8 +448,8 @@ class _BoundedAdapter(HTTPAdapter):
         return pool
 
 
-def _read(response: requests.Response, most_bytes: int) -> bytes:
-    chunks: Iterator[bytes] = response.raw.stream(_CHUNK_BYTES, decode_content=False)
+def _read(response: urllib3.BaseHTTPResponse, most_bytes: int) -> bytes:
+    chunks: Iterator[bytes] = response.stream(_CHUNK_BYTES, decode_content=False)
     label = response.headers.get("Content-Encoding", "")
     # Applied in this order, so taken off from the last on. A label that nobody knows says nothing:
     # whether the body is JSON is seen there.
@@ -515,7 +659,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         waiting += [*item.args, getattr(item, "reason", None), item.__cause__, item.__context__]
 
 
-def _retry_after(headers: "CaseInsensitiveDict[str]") -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
     value = headers.get("Retry-After", "").strip()
     if not value:
         return None

@@ -370,8 +370,16 @@ class Tally:
     def ask(
         self, units: Iterable[U], call: Callable[[U], Answer[Any]]
     ) -> Iterable[tuple[U, Answer[Any] | CallFailed]]:
-        """Call for every unit, 32 at a time, and flush between two answers when it is time."""
-        calls = fan_out(units, call, workers=WORKERS, stop=self._run.stop)
+        """Call for every unit, 32 at a time or as many more as the pace leaves room for, and flush
+        between two answers when it is time."""
+        client = self._run.client
+        calls = fan_out(
+            units,
+            call,
+            workers=WORKERS,
+            stop=self._run.stop,
+            wants_more=lambda: not client.is_paced,
+        )
         try:
             for unit, answer in calls:
                 yield unit, answer

@@ -10,7 +10,7 @@ Run as ``database_user.py URL WHAT …`` and says ``ready`` when it does:
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 
 import sqlalchemy
@@ -20,7 +20,7 @@ from haier_pipeline.catalog.database import open_engine
 from haier_pipeline.catalog.locks import partition_lock
 from haier_pipeline.catalog.pace import SharedLedger
 from haier_pipeline.domain.partition import Partition
-from haier_pipeline.platform.pacing import Pace
+from haier_pipeline.platform.pacing import Pace, Plan
 
 url, what, dealer, *rest = sys.argv[1:]
 engine = open_engine(url)
@@ -38,9 +38,7 @@ if what == "pace":
     class Ledger(SharedLedger):
         """Remembers what was booked through it."""
 
-        def book(
-            self, rate: int, plan: Callable[[Sequence[float], float, int], Sequence[float]]
-        ) -> tuple[Sequence[float], float]:
+        def book(self, rate: int, plan: Plan) -> tuple[Sequence[float], float]:
             booked, now = super().book(rate, plan)
             moments.extend(booked)
             return booked, now

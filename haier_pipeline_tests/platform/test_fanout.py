@@ -49,6 +49,31 @@ def test_as_many_calls_as_workers_are_in_flight() -> None:
     list(fan_out(range(13), call, workers=6, stop=threading.Event()))
 
 
+def test_more_calls_go_at_a_time_where_there_is_room_for_them() -> None:
+    in_flight = most = 0
+    lock = threading.Lock()
+
+    def call(unit: int) -> int:
+        nonlocal in_flight, most
+        with lock:
+            in_flight += 1
+            most = max(most, in_flight)
+        time.sleep(0.02)
+        with lock:
+            in_flight -= 1
+        return unit
+
+    def most_of(*, room: bool) -> int:
+        nonlocal most
+        most = 0
+        stop = threading.Event()
+        list(fan_out(range(100), call, workers=4, stop=stop, wants_more=lambda: room))
+        return most
+
+    assert most_of(room=False) <= 4
+    assert most_of(room=True) > 8
+
+
 def test_units_are_pulled_as_needed() -> None:
     pulled = []
 

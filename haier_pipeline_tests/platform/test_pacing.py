@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haier_pipeline.errors import Cancelled
-from haier_pipeline.platform.pacing import WINDOW, MemoryLedger, Pace, book
+from haier_pipeline.platform.pacing import WINDOW, MemoryLedger, Pace, Plan, book
 
 
 def most_in_a_second(times: Sequence[float], seconds: float = 1.0) -> int:
@@ -112,9 +112,7 @@ def test_threads_together_keep_the_pace_and_use_it() -> None:
 @pytest.mark.alone
 def test_a_slow_ledger_does_not_hold_up_a_fast_dealer() -> None:
     class SlowLedger(MemoryLedger):
-        def book(
-            self, rate: int, plan: Callable[[Sequence[float], float, int], Sequence[float]]
-        ) -> tuple[Sequence[float], float]:
+        def book(self, rate: int, plan: Plan) -> tuple[Sequence[float], float]:
             time.sleep(0.001)
             return super().book(rate, plan)
 
@@ -171,3 +169,75 @@ def test_a_stop_ends_the_waits() -> None:
     with pytest.raises(Cancelled):
         pace.wait()
     assert time.monotonic() - began < 0.5
+
+
+def test_a_call_counts_from_when_its_bytes_have_left() -> None:
+    """A thread may be held up in the middle of sending; the platform sees the call only then."""
+    pace = Pace(10)
+    times: list[float] = []
+
+    def held_up() -> None:
+        time.sleep(0.3)
+        times.append(time.monotonic())
+
+    pace.send(held_up)
+    pace.heard()
+    for _ in range(10):
+        pace.send(lambda: times.append(time.monotonic()))
+        pace.heard()
+    assert times[10] - times[0] >= WINDOW
+
+
+def test_calls_that_left_in_a_silence_count_from_its_end() -> None:
+    """They may all have arrived when the platform, or the way to it, came back to life."""
+    pace = Pace(50)
+    times: list[float] = []
+    for _ in range(50):
+        pace.send(lambda: times.append(time.monotonic()))
+    time.sleep(0.5)
+    ended = time.monotonic()
+    pace.heard()
+    pace.send(lambda: times.append(time.monotonic()))
+    assert times[50] - ended >= 1
+
+
+def test_without_any_answer_no_second_allowance_is_sent() -> None:
+    pace = Pace(50)
+    times: list[float] = []
+    for _ in range(50):
+        pace.send(lambda: times.append(time.monotonic()))
+    waiting = threading.Thread(target=pace.send, args=(lambda: times.append(time.monotonic()),))
+    waiting.start()
+    waiting.join(1.5)
+    assert len(times) == 50
+    pace.heard()
+    waiting.join(5)
+    assert len(times) == 51
+
+
+def test_who_shares_the_allowance_learns_how_late_a_call_was() -> None:
+    ledger = MemoryLedger(10)
+    late = Pace(10, ledger)
+    late.send(lambda: time.sleep(0.4))
+    left = time.monotonic()
+    late.heard()
+    late.wait()
+    seen: list[float] = []
+
+    def look(log: Sequence[float], now: float, rate: int) -> Sequence[float]:
+        seen.extend(log)
+        return ()
+
+    ledger.book(10, look)
+    assert seen[0] == pytest.approx(left, abs=0.05)
+
+
+def test_lateness_widens_the_window_and_is_forgotten() -> None:
+    pace = Pace(100)
+    pace.send(lambda: time.sleep(0.04))
+    pace.heard()
+    wide = pace._margin
+    for _ in range(150):
+        pace.wait()
+    assert wide >= 0.04
+    assert pace._margin < wide

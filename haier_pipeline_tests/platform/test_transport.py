@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from haier_pipeline.errors import PlatformClosed
+from haier_pipeline.errors import Cancelled, PlatformClosed
 from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.platform.config import DealerConfig
-from haier_pipeline.platform.pacing import Interruption
+from haier_pipeline.platform.pacing import Interruption, Pace
 from haier_pipeline.platform.transport import (
     BrokenError,
     Exchange,
@@ -38,6 +38,9 @@ from haier_pipeline.platform.transport import (
 DealerAt = Callable[..., DealerConfig]
 
 TEXT = '[{"productCode": "GA0SZC00U", "productBrandName": "海尔"}]'.encode()
+
+
+GOOD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]"
 
 
 def squeezed(text: bytes) -> bytes:
@@ -94,6 +97,54 @@ def post(url: str, seconds: float = 2.0) -> Reply:
         return exchange.post(f"{url}/", b"{}", seconds=seconds, most_bytes=1000)
     finally:
         exchange.close()
+
+
+def test_a_wait_for_the_turn_takes_nothing_off_the_time_of_the_answer() -> None:
+    pace = Pace(100)
+    pace.pause(0.8)
+    exchange = Exchange(connections=1, stop=Interruption(threading.Event()))
+    with serving(lambda connection: connection.sendall(GOOD)) as url:
+        reply = exchange.post(f"{url}/", b"{}", seconds=0.5, most_bytes=1000, pace=pace)
+    exchange.close()
+    assert reply.status == 200
+
+
+def test_a_stop_while_waiting_for_the_turn_sends_nothing() -> None:
+    stop = threading.Event()
+    interruption = Interruption(stop)
+    pace = Pace(100, stop=interruption)
+    pace.pause(60)
+    exchange = Exchange(connections=1, stop=interruption)
+    threading.Timer(0.1, stop.set).start()
+    with serving(lambda connection: connection.sendall(GOOD)) as url, pytest.raises(Cancelled):
+        exchange.post(f"{url}/", b"{}", seconds=5, most_bytes=1000, pace=pace)
+    exchange.close()
+    assert not exchange.has_sent
+
+
+def test_a_connection_that_was_hung_up_during_the_wait_is_made_again() -> None:
+    pace = Pace(1)
+    arrived: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            # The first connection is dropped before anything came.
+            listener.accept()[0].close()
+            connection, _ = listener.accept()
+            arrived.append(connection.recv(65536))
+            connection.sendall(GOOD)
+            connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        pace.wait()
+        exchange = Exchange(connections=1, stop=Interruption(threading.Event()))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        reply = exchange.post(url, b"{}", seconds=5, most_bytes=1000, pace=pace)
+        exchange.close()
+        thread.join()
+    assert reply.status == 200
+    assert arrived[0].endswith(b"\r\n\r\n{}")
 
 
 def test_dripping_headers_are_stopped_by_the_deadline() -> None:
