@@ -3,7 +3,6 @@
 Both are fetched on their own, beside the catalog and never in its way.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
@@ -23,14 +22,14 @@ from haier_pipeline.platform.answers import (
 from haier_pipeline.platform.fanout import fan_out
 from haier_pipeline.rules import ParcelStatus
 from haier_pipeline.sync.fetch import PREVIEW_ROWS, WORKERS, Meter, flaws, rejected_records
-from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome
+from haier_pipeline.sync.run import Outcome, SyncRun, outcome
 
 
 def fetch_balances(run: SyncRun) -> Outcome:
     """Fetch the balance of each of the dealer's payer accounts, in CNY."""
     asset = "account_balances"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.require_today()
         meter = Meter(run.client)
         answer = run.client.get_balances()
@@ -52,23 +51,21 @@ def fetch_balances(run: SyncRun) -> Outcome:
         total = sum((balance["balance"] for balance in balances), start=0)
         parts = [f"{len(balances)} payer accounts, {total} CNY in all"]
         shown = ["payer_account_code", "payer_account_name", "sale_group_name", "balance"]
-        return {
-            asset: outcome(
-                success=len(balances),
-                failed=len(answer.rejected),
-                message="; ".join(parts + flaws(answer.rejected, answer.duplicates)),
-                metadata={"records": len(balances), "rejected_records": len(answer.rejected)}
-                | meter.metadata(),
-                preview=rules.frame(
-                    [[balance[name] for name in shown] for balance in balances[:PREVIEW_ROWS]],
-                    shown,
-                ),
-                flawed=bool(answer.duplicates),
-            )
-        }
+        return outcome(
+            success=len(balances),
+            failed=len(answer.rejected),
+            message="; ".join(parts + flaws(answer.rejected, answer.duplicates)),
+            metadata={"records": len(balances), "rejected_records": len(answer.rejected)}
+            | meter.metadata(),
+            preview=rules.frame(
+                [[balance[name] for name in shown] for balance in balances[:PREVIEW_ROWS]],
+                shown,
+            ),
+            flawed=bool(answer.duplicates),
+        )
 
     run.progress.begin(asset, 1)
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
@@ -78,7 +75,7 @@ def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
     """
     asset = "order_logistics"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.require_today()
         forget_people(run.engine)
         now = datetime.now(UTC)
@@ -92,7 +89,7 @@ def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
             message = "no order is tracked: there is none in tracked_order that is under way"
             if under_way:
                 message = f"none of the {len(under_way)} orders under way is to be asked for yet"
-            return {asset: outcome(success=0, failed=0, message=message, metadata={"records": 0})}
+            return outcome(success=0, failed=0, message=message, metadata={"records": 0})
         meter = Meter(run.client)
 
         def call(order: TrackedOrder) -> Answer[LogisticsRecord]:
@@ -153,24 +150,22 @@ def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
         if failures:
             code, reason = next(iter(failures.items()))
             message += f"; failed: {code}: {without_telephones(reason)}"
-        return {
-            asset: outcome(
-                success=answered,
-                failed=len(failures),
-                message=message,
-                metadata={
-                    "records": entries,
-                    "orders": len(orders),
-                    "delivered": delivered,
-                    "failed_units": list(failures)[:20],
-                }
-                | meter.metadata(),
-                flawed=bool(unread),
-            )
-        }
+        return outcome(
+            success=answered,
+            failed=len(failures),
+            message=message,
+            metadata={
+                "records": entries,
+                "orders": len(orders),
+                "delivered": delivered,
+                "failed_units": list(failures)[:20],
+            }
+            | meter.metadata(),
+            flawed=bool(unread),
+        )
 
     run.progress.begin(asset, 1)
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def forget_people(engine: Engine) -> int:

@@ -28,7 +28,7 @@ def price_products(run: SyncRun) -> Outcome:
     """Compute and store the partition's priced products from its listing and quotes."""
     asset = "priced_products"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         listing, _ = _listing(run, run.partition)
         quotes = _quotes(run, run.partition)
         products = rules.price_products(listing, quotes)
@@ -58,7 +58,7 @@ def price_products(run: SyncRun) -> Outcome:
             *product.PRICE_COLUMNS,
             "no_price_reason",
         ]
-        return {asset: outcome(
+        return outcome(
             success=len(products) - len(overlong),
             failed=len(overlong),
             message=message,
@@ -73,10 +73,10 @@ def price_products(run: SyncRun) -> Outcome:
             checks=[*price_checks(products, before), quotes_understood(flaws)],
             preview=products[priced][shown].head(PREVIEW_ROWS),
             flawed=rules.lacks_amounts(quotes),
-        )}  # fmt: skip
+        )
 
     run.progress.begin(asset, 1)
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def load_catalog(run: SyncRun) -> Mapping[str, Outcome]:
@@ -131,7 +131,7 @@ def find_changes(run: SyncRun) -> Outcome:
     """
     asset = "catalog_changes"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         earlier = raw.previous(run.engine, run.partition)
         counties = run.config.county_codes
         now, unread_now = _state(run, run.partition, counties)
@@ -154,19 +154,17 @@ def find_changes(run: SyncRun) -> Outcome:
         load.store_changes(run.engine, run.partition, changes)
         kinds = {kind: int((changes["kind"] == kind).sum()) for kind in product.CHANGE_KINDS}
         told = [f"{number} {kind.replace('_', ' ')}" for kind, number in kinds.items() if number]
-        return {
-            asset: outcome(
-                success=len(changes),
-                failed=0,
-                message=": ".join([message, ", ".join(told)]) if told else message,
-                metadata={"records": len(changes), **kinds}
-                | ({"compared_with": f"{earlier.sync_date:%Y-%m-%d}"} if earlier else {}),
-                preview=changes.head(PREVIEW_ROWS),
-            )
-        }
+        return outcome(
+            success=len(changes),
+            failed=0,
+            message=": ".join([message, ", ".join(told)]) if told else message,
+            metadata={"records": len(changes), **kinds}
+            | ({"compared_with": f"{earlier.sync_date:%Y-%m-%d}"} if earlier else {}),
+            preview=changes.head(PREVIEW_ROWS),
+        )
 
     run.progress.begin(asset, 1)
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def _loaded(report: LoadReport, products: pd.DataFrame, stock: pd.DataFrame) -> dict[str, Outcome]:

@@ -5,7 +5,7 @@ product of the listing, a product's price, a product's stock in one county.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -33,7 +33,7 @@ from haier_pipeline.sync.checks import (
     quotes_answered,
     stock_answered,
 )
-from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome
+from haier_pipeline.sync.run import Outcome, SyncRun, outcome
 
 U = TypeVar("U")
 
@@ -56,7 +56,7 @@ def fetch_listing(
     asset = "product_listings"
     chosen = [code for batch in batches(product_codes) for code in batch]
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.require_today()
         run.require_enabled()
         stored = raw.find(run.engine, run.partition, asset)
@@ -68,22 +68,20 @@ def fetch_listing(
                 metadata: dict[str, Any] = {"records": count, "calls": 0, "reused": count}
                 why = "the attempt before judged it"
                 checks = listing_not_judged(why, rules.frame([], ["product_code"]))
-                return {
-                    asset: outcome(
-                        success=count,
-                        failed=0,
-                        message=message,
-                        metadata=metadata,
-                        checks=checks,
-                    )
-                }
+                return outcome(
+                    success=count,
+                    failed=0,
+                    message=message,
+                    metadata=metadata,
+                    checks=checks,
+                )
         before = raw.longest_listing(run.engine, run.partition, run.shrink_days)
         meter = Meter(run.client)
         answer = run.client.list_products(chosen)
-        return {asset: _keep_listing(run, answer, chosen, before, meter, accept_shrink)}
+        return _keep_listing(run, answer, chosen, before, meter, accept_shrink)
 
     run.progress.begin(asset, 1)
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def _keep_listing(
@@ -212,7 +210,7 @@ def fetch_prices(run: SyncRun) -> Outcome:
     """Fetch the prices of the procurable products, 20 a call."""
     asset = "price_quotes"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.require_today()
         codes = procurable_codes(run)
         tally = Tally(run, asset, codes, lambda code: (code,))
@@ -238,9 +236,9 @@ def fetch_prices(run: SyncRun) -> Outcome:
             tally.fail((c for c in missing if c in rejected), "their records cannot be read")
         columns = ["product_code", "supply_price", "invoice_price", "market_price", "reason"]
         checks = [quotes_answered(len(codes), tally.failed)]
-        return {asset: tally.outcome("products priced", columns, checks)}
+        return tally.outcome("products priced", columns, checks)
 
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
@@ -256,7 +254,7 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
         if not is_county_code(county):
             raise InvalidInput(f"county code {county!r} is not six digits, such as 110101")
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.require_today()
         counties = list(dict.fromkeys(county_codes)) or list(run.config.county_codes)
         # Product by product, so that a county which fails stands between answers of the others.
@@ -284,9 +282,9 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
         columns = ["product_code", "county_code", "sec_code", "stock", "warehouse_grade"]
         unread = rules.frame(unreadable, ["product_code", "county_code", "sec_code", "reason"])
         checks = [stock_answered(len(pairs), tally.failed), quantities_valid(unread)]
-        return {asset: tally.outcome("stock answers", columns, checks)}
+        return tally.outcome("stock answers", columns, checks)
 
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def _unread(run: SyncRun) -> set[tuple[str, ...]]:

@@ -174,6 +174,13 @@ class SyncRun:
                 "so answers of another day cannot be fetched"
             )
 
+    def step(self, asset: str, work: Callable[[], Outcome]) -> Outcome:
+        """Run ``work`` with a log row of the asset open, which is finished with what it returns.
+
+        What becomes of errors, and which are raised, is said at `attempt`.
+        """
+        return self.attempt([asset], lambda _: {asset: work()})[asset]
+
     def attempt(
         self, assets: Sequence[str], work: Callable[["Rows"], Mapping[str, Outcome]]
     ) -> Mapping[str, Outcome]:
