@@ -14,7 +14,7 @@ from typing import TypeVar
 import dagster as dg
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
-from haier_pipeline.catalog import watch
+from haier_pipeline.catalog.views import latest
 from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.partitions import dealers as dealer_partitions
 from haier_pipeline.orchestration.schedules import PLANS, run_tags
@@ -81,7 +81,7 @@ def dealers_sensor(shared: Shared) -> dg.SensorDefinition:
         new = first_syncs(
             active,
             None if before is None else before.active,
-            watch.has_synced(shared.engine, active),
+            latest.has_synced(shared.engine, active),
         )
         looks = 1 if before is None else before.looks + 1
         partitions = [Partition(dealer, today()) for dealer in new]
@@ -230,7 +230,7 @@ def fresh_check(shared: Shared) -> dg.AssetChecksDefinition:
 
 
 def _stale(shared: Shared, now: datetime) -> dict[str, list[str]]:
-    loads = watch.last_loads(shared.engine)
+    loads = latest.last_loads(shared.engine)
     return dict(notices.complaints(now, loads, shared.active_dealers()))
 
 

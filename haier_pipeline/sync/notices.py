@@ -14,9 +14,9 @@ from requests.utils import requote_uri
 from sqlalchemy import Engine
 
 from haier_pipeline import rules
-from haier_pipeline.catalog import watch
 from haier_pipeline.catalog.log import TYPE_LABELS
-from haier_pipeline.catalog.watch import LastEnd, LastLoads
+from haier_pipeline.catalog.views import latest
+from haier_pipeline.catalog.views.latest import LastEnd, LastLoads
 from haier_pipeline.domain.assets import sync_type
 from haier_pipeline.platform.answers import clean
 from haier_pipeline.platform.pacing import Interruption
@@ -99,8 +99,8 @@ def current(
     engine: Engine, now: datetime, dealers: Collection[str], before: Collection[Incident]
 ) -> dict[str, Incident]:
     """What is wrong at present, those of ``before`` included that nothing has ended."""
-    ends = watch.last_ends(engine)
-    stale = complaints(now, watch.last_loads(engine), dealers)
+    ends = latest.last_ends(engine)
+    stale = complaints(now, latest.last_loads(engine), dealers)
     lasting = {incident.key: incident for incident in watched(before, ends, dealers)}
     return lasting | incidents(ends, stale)
 

@@ -18,9 +18,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from starlette.responses import Response
 
-from haier_pipeline.catalog import pages
 from haier_pipeline.catalog.feed import Feed, Position
-from haier_pipeline.catalog.pages import ChangeFilter, Filter, ProductFilter, StockFilter
+from haier_pipeline.catalog.views import json_pages
+from haier_pipeline.catalog.views.json_pages import ChangeFilter, Filter, ProductFilter, StockFilter
 from haier_pipeline.platform.config import MAX_NAME_LENGTH
 from haier_pipeline.web.models import (
     COUNTY,
@@ -134,7 +134,7 @@ async def products(request: Request) -> Response:
 
     The `ETag` is of these very rows, so a shop's own change of a price counts too.
     """
-    return await _answer(request, pages.PRODUCTS, ProductQuery, _of_products)
+    return await _answer(request, json_pages.PRODUCTS, ProductQuery, _of_products)
 
 
 @router.get(
@@ -147,7 +147,7 @@ async def products(request: Request) -> Response:
 async def stock(request: Request) -> Response:
     """What stands in each warehouse for each county, by product code, county and warehouse; after
     a position, what has changed since."""
-    return await _answer(request, pages.STOCK, StockQuery, _of_stock)
+    return await _answer(request, json_pages.STOCK, StockQuery, _of_stock)
 
 
 @router.get(
@@ -159,7 +159,7 @@ async def stock(request: Request) -> Response:
 )
 async def changes(request: Request) -> Response:
     """What each day's sync changed, the oldest day first; after a position, what came since."""
-    return await _answer(request, pages.CHANGES, ChangeQuery, _of_changes)
+    return await _answer(request, json_pages.CHANGES, ChangeQuery, _of_changes)
 
 
 async def _answer(
@@ -179,13 +179,15 @@ async def _answer(
             raise invalid("after_position", "cannot be combined with after or changed_since")
         position = Position.parse(query.after_position, listed)
 
-    def read() -> pages.Page:
+    def read() -> json_pages.Page:
         dealer = services.catalog_of(query.dealer)
         if position is not None:
-            return pages.follow(
+            return json_pages.follow(
                 services.engine, listed, dealer, wanted, after=position, limit=query.limit
             )
-        return pages.read(services.engine, listed, dealer, wanted, after=after, limit=query.limit)
+        return json_pages.read(
+            services.engine, listed, dealer, wanted, after=after, limit=query.limit
+        )
 
     page = await anyio.to_thread.run_sync(read, limiter=services.catalog_limiter)
     rows = f'"data":{page.rows},"next":{json.dumps(_next(page.last))}'

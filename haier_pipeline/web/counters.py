@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from haier_pipeline.catalog import figures
+from haier_pipeline.catalog.views import figures
 
 #: Rows become visible out of order, so those of the last minutes are read again.
 _OVERLAP: Final = timedelta(minutes=2)

@@ -18,7 +18,7 @@ from sqlalchemy import Engine, text
 
 from haier_pipeline import rules
 from haier_pipeline.catalog.log import Attempt, Check, Result, begin, finish
-from haier_pipeline.catalog.watch import LastEnd
+from haier_pipeline.catalog.views.latest import LastEnd
 from haier_pipeline.domain.assets import sync_type
 from haier_pipeline.domain.partition import today
 from haier_pipeline.orchestration.sensors import first_syncs, is_due, next_notice
@@ -387,7 +387,7 @@ def test_a_derived_day_does_not_make_the_catalog_fresh(
     engine: Engine, ended: Callable[..., None], shared: Shared
 ) -> None:
     """What was computed again from stored answers is as old as the answers."""
-    from haier_pipeline.catalog.watch import last_loads
+    from haier_pipeline.catalog.views.latest import last_loads
 
     ended("products", "success")
     assert last_loads(engine)["haier"].synced_at is None

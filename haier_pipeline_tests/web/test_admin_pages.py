@@ -13,7 +13,6 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, insert, text, update
 
-from haier_pipeline.catalog import browse, overview
 from haier_pipeline.catalog.log import STATUS_LABELS, TYPE_LABELS
 from haier_pipeline.catalog.tables import (
     brand,
@@ -24,6 +23,7 @@ from haier_pipeline.catalog.tables import (
     raw_partition,
     rejected_record,
 )
+from haier_pipeline.catalog.views import sync_history, table_rows
 from haier_pipeline.domain.partition import SHANGHAI, today
 from haier_pipeline.domain.product import CHANGE_KINDS
 from haier_pipeline.installation import Installation
@@ -435,8 +435,10 @@ def test_a_sync_is_as_bad_as_its_worst_step(engine: Engine) -> None:
             add_entry(engine, dealer=run, run_id=run, status=status,
                       completed_at=None if open_ else NOW)  # fmt: skip
 
-    last = overview.last_syncs(engine, ["a", "b", "c", "d", "nobody"])
-    days = {day.dealer: day for day in overview.days(engine, NOW.astimezone(SHANGHAI).date(), 3)}
+    last = sync_history.last_syncs(engine, ["a", "b", "c", "d", "nobody"])
+    days = {
+        day.dealer: day for day in sync_history.days(engine, NOW.astimezone(SHANGHAI).date(), 3)
+    }
 
     assert {name: sync.status for name, sync in last.items()} == {
         "a": "success", "b": "partial", "c": "failed", "d": "processing",
@@ -541,7 +543,7 @@ def test_stock_that_was_never_named_is_still_shown(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM product"))
 
-    assert [row.name for row in browse.stock(engine, "shop", limit=10)] == [None, None]
+    assert [row.name for row in table_rows.stock(engine, "shop", limit=10)] == [None, None]
 
 
 # ------------------------------------------------------------------------------- what is strange

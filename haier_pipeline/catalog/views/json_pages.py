@@ -1,4 +1,4 @@
-"""Pages of the catalog for readers: what REST answers from the tables.
+"""Pages of the catalog as JSON: what REST answers from the tables.
 
 PostgreSQL writes the JSON itself: the rows never become Python objects, which is what makes
 hundreds of pages a second possible. Each list comes in the order of its key, page by page, or in
