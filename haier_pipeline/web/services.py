@@ -38,14 +38,12 @@ class Services:
         *,
         tokens: Tokens,
         launch: Launch,
-        dagster_problem: Callable[[], str | None],
     ) -> None:
         self.installation = installation
         self.tokens = tokens
         self.failures = FailureLimit()
         self.counters = SyncCounters()
         self.launch = launch
-        self.dagster_problem = dagster_problem
         self._opening = threading.RLock()
         self._active: tuple[float, list[str]] = (-math.inf, [])
         self._live_limiters: dict[str, CapacityLimiter] = {}

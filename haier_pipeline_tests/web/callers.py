@@ -23,7 +23,7 @@ READER_TOKEN, READER_ENTRY = new_token("rita", "reader")
 
 def app_on(installation: Installation, launched: list[SyncRequest]) -> FastAPI:
     """The app over an installation; orders are noted and nothing is started."""
-    return build_app(installation, launch=launched.append, dagster_problem=lambda: None)
+    return build_app(installation, launch=launched.append)
 
 
 def caller(app: FastAPI, token: str | None = None, **options: Any) -> TestClient:

@@ -244,7 +244,7 @@ def test_a_sync_that_cannot_be_started_is_said(installation: Installation, olga:
     def launch(order: SyncRequest) -> None:
         raise CatalogError(f"no process for {order.dealer}")
 
-    app = build_app(installation, launch=launch, dagster_problem=lambda: None)
+    app = build_app(installation, launch=launch)
     visitor = Visitor(app).log_in(OPERATOR_TOKEN)
 
     failed = visitor.post("/sync", csrf=visitor.csrf, dealer="nobody", key="1")

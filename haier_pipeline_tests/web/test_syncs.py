@@ -123,7 +123,7 @@ def test_a_launch_that_fails_closes_its_row(
     def fail(order: SyncRequest) -> None:
         raise CatalogError("no room for a process")
 
-    app = build_app(installation, launch=fail, dagster_problem=lambda: None)
+    app = build_app(installation, launch=fail)
     with caller(app, OPERATOR_TOKEN) as client:
         client.post(f"{API}/config/", json={"name": "shop", "config": config})
         answer = client.post(SYNC, json={})
@@ -169,7 +169,6 @@ def test_a_sync_is_carried_out_by_a_process_under_the_run_id_of_the_answer(
     app = build_app(
         installation,
         launch=ProcessLauncher(folder, lambda: installation.engine),
-        dagster_problem=lambda: launch.dagster_problem(installation.engine),
     )
     with caller(app, OPERATOR_TOKEN) as client:
         client.post(f"{API}/config/", json={"name": "shop", "config": config})
@@ -192,11 +191,10 @@ def test_a_process_that_ends_before_it_begins_closes_its_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     installation = new_installation()
-    monkeypatch.setattr(launch, "command", lambda order: ["/bin/false"])
+    monkeypatch.setattr(launch, "COMMAND", ("/bin/false",))
     app = build_app(
         installation,
         launch=ProcessLauncher(tmp_path, lambda: installation.engine),
-        dagster_problem=lambda: None,
     )
     with caller(app, OPERATOR_TOKEN) as client:
         client.post(f"{API}/config/", json={"name": "shop", "config": config})
@@ -297,7 +295,7 @@ def test_a_key_belongs_to_what_began(installation: Installation, config: dict[st
             raise errors.pop(0)
         launched.append(order)
 
-    app = build_app(installation, launch=launch, dagster_problem=lambda: None)
+    app = build_app(installation, launch=launch)
     key = {"Idempotency-Key": "once"}
     with caller(app, OPERATOR_TOKEN) as client:
         client.post(f"{API}/config/", json={"name": "shop", "config": config})

@@ -1,7 +1,7 @@
 """Rows of the catalog for a person who looks through them, page by page.
 
-What another system reads is in ``json_pages``, the log in ``log``. Every list has an order that never
-repeats, so that a page begins where the one before ended, whatever was loaded meanwhile.
+What another system reads is in ``json_pages``, the log in ``log``. Every list is ordered by a
+unique key, so that a page begins where the one before ended, whatever was loaded meanwhile.
 """
 
 from collections.abc import Sequence
