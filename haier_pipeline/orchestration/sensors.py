@@ -19,8 +19,9 @@ from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.partitions import dealers as dealer_partitions
 from haier_pipeline.orchestration.schedules import PLANS, run_tags
 from haier_pipeline.orchestration.shared import Shared
-from haier_pipeline.sync import notices
-from haier_pipeline.sync.notices import FRESH, Incident
+from haier_pipeline.platform import webhook
+from haier_pipeline.sync import incidents
+from haier_pipeline.sync.incidents import FRESH, Incident
 
 T = TypeVar("T")
 
@@ -116,17 +117,17 @@ def next_notice(told: Mapping[str, Incident], now: Mapping[str, Incident]) -> No
     """The next message that the receiver lacks: one for each incident, then what is over."""
     for key, incident in now.items():
         if key not in told:
-            return Notice(notices.begun_text(incident), {**told, key: incident})
+            return Notice(incidents.begun_text(incident), {**told, key: incident})
     for key, incident in told.items():
         if key not in now:
             rest = {other: one for other, one in told.items() if other != key}
-            return Notice(notices.over_text(incident), rest)
+            return Notice(incidents.over_text(incident), rest)
     return None
 
 
 def notices_sensor(shared: Shared) -> dg.SensorDefinition:
     """The sensor that tells a robot of failures."""
-    patience = notices.Patience()
+    patience = webhook.Backoff()
 
     @dg.sensor(
         name="notices",
@@ -141,14 +142,14 @@ def notices_sensor(shared: Shared) -> dg.SensorDefinition:
             return dg.SkipReason("HAIER_WEBHOOK_URL is not set: nobody is told")
         stored = read_cursor(context.cursor, list[Incident]) or []
         told = {one.key: one for one in stored}
-        now = notices.current(
+        now = incidents.current(
             shared.engine, datetime.now(UTC), shared.active_dealers(), list(told.values())
         )
         if wait := patience.wait(time.monotonic()):
             return dg.SkipReason(f"the robot did not take the last message; again in {wait:.0f} s")
         sent, failure = 0, None
         while sent < MOST_NOTICES and failure is None and (notice := next_notice(told, now)):
-            failure = notices.deliver(url, notice.text)
+            failure = webhook.deliver(url, notice.text)
             if failure is None:
                 told = dict(notice.after)
                 sent += 1
@@ -231,7 +232,7 @@ def fresh_check(shared: Shared) -> dg.AssetChecksDefinition:
 
 def _stale(shared: Shared, now: datetime) -> dict[str, list[str]]:
     loads = latest.last_loads(shared.engine)
-    return dict(notices.complaints(now, loads, shared.active_dealers()))
+    return dict(incidents.stale_catalogs(now, loads, shared.active_dealers()))
 
 
 def _freshness(stale: Mapping[str, Sequence[str]]) -> dg.AssetCheckResult:

@@ -23,7 +23,13 @@ from haier_pipeline.platform.config import (
 from haier_pipeline.sync.dealers import ENVIRONMENT_ID, SANDBOX_DEALER, Dealer, Trial
 from haier_pipeline.sync.requests import accept
 from haier_pipeline.web.admin.rendering import render
-from haier_pipeline.web.admin.sessions import Form, Notice, OperatorsForm, Session, SessionHere
+from haier_pipeline.web.admin.sessions import (
+    FlashMessage,
+    Form,
+    OperatorsForm,
+    Session,
+    SessionHere,
+)
 from haier_pipeline.web.services import Services, ServicesHere
 
 router = APIRouter()
@@ -72,7 +78,7 @@ def create(
         dealer = services.dealers.create(sent["name"], values, active=form.get("is_active") == "on")
     except (InvalidInput, Conflict) as error:
         return _form(request, session, None, {**sent, "is_active": _text(form, "is_active")}, error)
-    session.say(Notice(True, "The dealer is stored. Test its connection next."))
+    session.add_message(FlashMessage(True, "The dealer is stored. Test its connection next."))
     return _to(request, f"/dealers/{dealer.id}")
 
 
@@ -111,7 +117,7 @@ def update(
         raise
     except (InvalidInput, Conflict) as error:
         return _form(request, session, dealer, {**before, **sent}, error)
-    session.say(Notice(True, "The changes are stored."))
+    session.add_message(FlashMessage(True, "The changes are stored."))
     return _to(request, f"/dealers/{number}")
 
 
@@ -150,7 +156,7 @@ def test(
             "token": "The platform gives no token.",
             "listing": "The token works, the listing does not.",
         }[trial.failed]
-        session.say(Notice(trial.ok, headline, trial.message))
+        session.add_message(FlashMessage(trial.ok, headline, trial.message))
     return _to(request, f"/dealers/{number}")
 
 
@@ -177,16 +183,16 @@ def start_sync(
 
 
 def _act(session: Session, work: Callable[[], Any], done: str | None) -> Any:
-    """Do it and leave a notice of what came of it; ``None`` where it did not work."""
+    """Do it and leave a message about the result; ``None`` where it did not work."""
     try:
         result = work()
     except NotFound:
         raise
     except HaierError as error:
-        session.say(Notice(False, "That did not work.", str(error)))
+        session.add_message(FlashMessage(False, "That did not work.", str(error)))
         return None
     if done is not None:
-        session.say(Notice(True, done))
+        session.add_message(FlashMessage(True, done))
     return result
 
 

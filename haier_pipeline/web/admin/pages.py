@@ -24,7 +24,7 @@ from haier_pipeline.catalog.views.sync_history import DayOfSyncs, LastSync
 from haier_pipeline.domain.partition import today
 from haier_pipeline.domain.product import CHANGE_KINDS
 from haier_pipeline.errors import NotFound
-from haier_pipeline.sync import notices
+from haier_pipeline.sync import incidents
 from haier_pipeline.sync.dealers import Dealer
 from haier_pipeline.web.admin import charts
 from haier_pipeline.web.admin.asked import PAGE_ROWS, Asked
@@ -71,8 +71,8 @@ def show_overview(request: Request, services: ServicesHere, session: SessionHere
     names = sorted({*dealers, *active}, key=lambda name: (name not in active, name))
     days = sync_history.days(engine, today(), CHART_DAYS)
     loads = latest.last_loads(engine)
-    stale = notices.complaints(now, loads, active)
-    incidents = notices.incidents(latest.last_ends(engine), stale)
+    stale = incidents.stale_catalogs(now, loads, active)
+    present = incidents.find(latest.last_ends(engine), stale)
     lines = _lines(
         names,
         active=active,
@@ -92,7 +92,7 @@ def show_overview(request: Request, services: ServicesHere, session: SessionHere
         lines=lines,
         names=names,
         shown=shown,
-        incidents=list(incidents.values()),
+        incidents=list(present.values()),
         holders=feed.holders(engine),
         rate_days=RATE_DAYS,
         charts=_charts(words, [day for day in days if shown is None or day.dealer == shown]),

@@ -192,7 +192,7 @@ def render(
     status: int = 200,
     **context: Any,
 ) -> HTMLResponse:
-    """The page, with the notices that wait in the session."""
+    """The page, with the messages that wait in the session."""
     language = language_of(request)
     root = request.scope["root_path"]
 
@@ -212,7 +212,7 @@ def render(
             "query": request.query_params,
             "here": here,
             "session": session,
-            "notices": session.take_notices() if session else [],
+            "messages": session.take_messages() if session else [],
             **context,
         }
     )
