@@ -21,7 +21,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry, EventLogRecord, RunRecord
 from sqlalchemy import Engine
 
-from haier_pipeline.catalog import repair
+from haier_pipeline.catalog import log, repair
 from haier_pipeline.catalog.log import Check, Result
 from haier_pipeline.domain.partition import Partition
 from haier_pipeline.orchestration.aside import Aside
@@ -294,9 +294,7 @@ class Mirror:
                 if run.status == DagsterRunStatus.CANCELING:
                     self._instance.report_run_canceled(run, "The run's process is gone.")
                 else:
-                    self._instance.report_run_failed(
-                        run, "The run's process was killed or the machine went down."
-                    )
+                    self._instance.report_run_failed(run, log.DEAD_RUN)
         return met + self._give_up_unbegun()
 
     def _give_up_unbegun(self) -> int:
@@ -306,7 +304,9 @@ class Mirror:
         known = self._instance.get_runs(dg.RunsFilter(run_ids=waiting))
         alive = {run.run_id for run in known if not run.is_finished}
         return sum(
-            repair.give_up(self._engine, run_id) for run_id in waiting if run_id not in alive
+            log.give_up(self._engine, run_id, log.NEVER_BEGUN)
+            for run_id in waiting
+            if run_id not in alive
         )
 
 

@@ -54,7 +54,7 @@ def at_stock(sandbox: SandboxProcess, calls: int = 5) -> Callable[[], bool]:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the test the seconds for which a row is given the benefit of the doubt."""
     monkeypatch.setattr(repair, "YOUNG_SECONDS", 1)
-    monkeypatch.setattr(repair, "FAREWELL_SECONDS", 1)
+    monkeypatch.setattr(repair, "EXIT_SECONDS", 1)
     monkeypatch.setattr(repair, "RESTART_SECONDS", 0)
 
 
@@ -334,7 +334,7 @@ def test_an_order_that_nobody_carries_out_is_given_up(
                 {"age": age, "id": row},
             )
     assert mirror.bury() == 1
-    assert rows("old")["product_listings"].message == repair.NEVER_BEGUN
+    assert rows("old")["product_listings"].message == log.NEVER_BEGUN
     assert rows("young")["product_listings"].status == "pending"
 
 
