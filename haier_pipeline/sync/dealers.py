@@ -290,7 +290,7 @@ class Dealers:
         """
         self._refuse_environment(number)
 
-        def config(row: configs.Row) -> Mapping[str, Any]:
+        def config(row: configs.StoredDealer) -> Mapping[str, Any]:
             checked = self.validate(row.name, values)
             return _foreign(row.config) | self._secrets.encrypt(
                 row.name, _canonical(checked, values)
@@ -312,7 +312,7 @@ class Dealers:
         """
         self._refuse_environment(number)
 
-        def config(row: configs.Row) -> Mapping[str, Any]:
+        def config(row: configs.StoredDealer) -> Mapping[str, Any]:
             foreign = _foreign(row.config)
             stored = self._secrets.decrypt(row.name, row.config)
             before = {key: value for key, value in stored.items() if key in FIELDS}
@@ -330,7 +330,7 @@ class Dealers:
         """Let the dealer sync; its configuration must be valid. Errors as in `update`."""
         self._refuse_environment(number)
 
-        def check(row: configs.Row) -> Mapping[str, Any]:
+        def check(row: configs.StoredDealer) -> Mapping[str, Any]:
             self._parse(row.name, self._secrets.decrypt(row.name, row.config))
             stored: Mapping[str, Any] = row.config
             return stored
@@ -404,7 +404,7 @@ class Dealers:
             )
         ]
 
-    def _shown(self, row: configs.Row) -> Dealer:
+    def _shown(self, row: configs.StoredDealer) -> Dealer:
         return Dealer(
             id=row.id,
             name=row.name,

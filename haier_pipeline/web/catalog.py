@@ -179,7 +179,7 @@ async def _answer(
             raise invalid("after_position", "cannot be combined with after or changed_since")
         position = Position.parse(query.after_position, listed)
 
-    def read() -> json_pages.Page:
+    def read() -> json_pages.JsonPage:
         dealer = services.catalog_of(query.dealer)
         if position is not None:
             return json_pages.follow(
