@@ -31,8 +31,8 @@ def fetch_balances(run: SyncRun) -> Outcome:
 
     def work() -> Outcome:
         run.require_today()
-        meter = Meter(run.client)
-        answer = run.client.get_balances()
+        meter = Meter(run.client())
+        answer = run.client().get_balances()
         balances = [
             {
                 "payer_account_code": record.value.payer_account_code,
@@ -90,10 +90,10 @@ def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
             if under_way:
                 message = f"none of the {len(under_way)} orders under way is to be asked for yet"
             return outcome(success=0, failed=0, message=message, metadata={"records": 0})
-        meter = Meter(run.client)
+        meter = Meter(run.client())
 
         def call(order: TrackedOrder) -> Answer[LogisticsRecord]:
-            return run.client.get_logistics(
+            return run.client().get_logistics(
                 order.order_code,
                 delivery_record_code=order.delivery_record_code,
                 member_id=order.member_id,

@@ -90,7 +90,7 @@ def load_catalog(run: SyncRun) -> Mapping[str, Outcome]:
         products = load.read_priced(run.engine, run.partition, PREVIEW_ROWS)
         if products.empty:
             raise NothingStored(f"{run.partition.key}: there are no priced products to load")
-        counties = run.config.county_codes
+        counties = run.config().county_codes
         asked = raw.counties_asked(run.engine, run.partition, run.root_run_id).difference(counties)
         # Answers of an earlier run for a county that is configured no longer do not come back.
         answers, stock = _stock(run, run.partition, {*counties, *asked})
@@ -133,7 +133,7 @@ def find_changes(run: SyncRun) -> Outcome:
 
     def work() -> Outcome:
         earlier = raw.previous(run.engine, run.partition)
-        counties = run.config.county_codes
+        counties = run.config().county_codes
         now, unread_now = _state(run, run.partition, counties)
         if earlier is None:
             changes = rules.frame([], product.CHANGE_COLUMNS)

@@ -76,8 +76,8 @@ def fetch_listing(
                     checks=checks,
                 )
         before = raw.longest_listing(run.engine, run.partition, run.shrink_days)
-        meter = Meter(run.client)
-        answer = run.client.list_products(chosen)
+        meter = Meter(run.client())
+        answer = run.client().list_products(chosen)
         return _keep_listing(run, answer, chosen, before, meter, accept_shrink)
 
     run.progress.begin(asset, 1)
@@ -216,7 +216,7 @@ def fetch_prices(run: SyncRun) -> Outcome:
         tally = Tally(run, asset, codes, lambda code: (code,))
 
         def call(batch: tuple[str, ...]) -> Answer[Any]:
-            return run.client.quote_prices(batch)
+            return run.client().quote_prices(batch)
 
         for batch, answer in tally.ask(batches(tally.open), call):
             if isinstance(answer, CallFailed):
@@ -256,14 +256,14 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
 
     def work() -> Outcome:
         run.require_today()
-        counties = list(dict.fromkeys(county_codes)) or list(run.config.county_codes)
+        counties = list(dict.fromkeys(county_codes)) or list(run.config().county_codes)
         # Product by product, so that a county which fails stands between answers of the others.
         pairs = [(code, county) for code in procurable_codes(run) for county in counties]
         tally = Tally(run, asset, pairs, lambda pair: pair, again=_unread(run))
         unreadable: list[tuple[str | None, ...]] = []
 
         def call(pair: tuple[str, str]) -> Answer[Any]:
-            return run.client.get_stock(*pair)
+            return run.client().get_stock(*pair)
 
         for pair, answer in tally.ask(tally.open, call):
             if isinstance(answer, CallFailed):
@@ -355,7 +355,7 @@ class Tally:
         self._reused = len(units) - len(self.open)
         self._succeeded = 0
         self._failures = _Failures()
-        self._meter = Meter(run.client)
+        self._meter = Meter(run.client())
         self._records: list[RawRecord] = []
         self._rejected: list[RejectedRecord] = []
         self._flushed_at = time.monotonic()
@@ -375,7 +375,7 @@ class Tally:
                 yield unit, answer
                 if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
                     self._flush()
-                    if not self._run.is_enabled:
+                    if not self._run.is_enabled():
                         self._disabled = True
                         return
         finally:

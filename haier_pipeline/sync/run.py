@@ -133,19 +133,17 @@ class SyncRun:
         self.stop.set()
         self._open.close()
 
-    @property
     def config(self) -> DealerConfig:
+        """The dealer's configuration as it is now, read and decrypted anew."""
         return self._dealers.config(self.partition.dealer)
 
-    @property
     def client(self) -> HaierClient:
         """The dealer's client, one for the whole run: its token, its pace, its connections."""
         if self._client is None:
-            client = self._dealers.client(self.config, stop=self.stop)
+            client = self._dealers.client(self.config(), stop=self.stop)
             self._client = self._open.enter_context(client)
         return self._client
 
-    @property
     def is_enabled(self) -> bool:
         """Whether the dealer may go on syncing; asked between two batches (row 47)."""
         return self._dealers.stays_active(self.partition.dealer)
@@ -156,7 +154,7 @@ class SyncRun:
         Raises:
             DealerDisabled: it was.
         """
-        if not self.is_enabled:
+        if not self.is_enabled():
             raise DealerDisabled(f"the dealer {self.partition.dealer} is disabled")
 
     def require_today(self) -> None:

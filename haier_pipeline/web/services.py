@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.installation import Installation
+from haier_pipeline.sync.dealer_editor import DealerEditor
 from haier_pipeline.sync.dealers import Dealers
 from haier_pipeline.sync.live import LiveQueries
 from haier_pipeline.web.auth import FailureLimit, Tokens
@@ -58,6 +59,11 @@ class Services:
     def dealers(self) -> Dealers:
         with self._opening:
             return self.installation.dealers
+
+    @property
+    def dealer_editor(self) -> DealerEditor:
+        with self._opening:
+            return self.installation.dealer_editor
 
     @cached_property
     def live(self) -> LiveQueries:

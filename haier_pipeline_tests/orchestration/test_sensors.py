@@ -127,18 +127,18 @@ def test_a_dealer_gets_its_partition_and_its_first_sync_once(tick: Callable[...,
 def test_a_dealer_of_the_table_is_met_when_it_is_enabled(
     tick: Callable[..., Any], shared: Shared, dealer_variables: dict[str, str]
 ) -> None:
-    dealers = shared.installation.dealers
+    editor = shared.installation.dealer_editor
     cursor = tick("dealers").cursor
-    made = dealers.create("anhui", dealer_variables, active=False)
+    made = editor.create("anhui", dealer_variables, active=False)
     disabled = tick("dealers", cursor)
     assert disabled.run_requests == []
-    dealers.enable(made.id)
+    editor.enable(made)
     enabled = tick("dealers", disabled.cursor)
     assert [request.partition_key for request in enabled.run_requests] == [f"{today()}|anhui"]
-    dealers.disable(made.id)
+    editor.disable(made)
     left = tick("dealers", enabled.cursor)
     assert left.run_requests == []
-    dealers.enable(made.id)
+    editor.enable(made)
     back = tick("dealers", left.cursor)
     assert [request.partition_key for request in back.run_requests] == [f"{today()}|anhui"]
     assert back.run_requests[0].run_key != enabled.run_requests[0].run_key

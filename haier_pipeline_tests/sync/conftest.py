@@ -187,7 +187,7 @@ def shop(
     shop = Shop(engine, open_sync)
     yield shop
     shop.check_log()
-    shop.check_secrets(caplog.text, *(repr(run.config) for run in shop.runs))
+    shop.check_secrets(caplog.text, *(repr(run.config()) for run in shop.runs))
 
 
 @pytest.fixture

@@ -114,8 +114,8 @@ def test_a_bad_lifetime_of_a_token_falls_back_to_the_default(
     """Fault matrix, row 3."""
     # A token that the sandbox knows is needed; so it gives one, and says nonsense about its life.
     run = shop.open_sync()
-    run.client.check_token()
-    token = run.client._tokens.current().secret
+    run.client().check_token()
+    token = run.client()._tokens.current().secret
     run.close()
     forget_the_token(shop)
     sandbox.fault(kind="token", answer={"access_token": token, "expires_in": lifetime}, times=None)

@@ -20,8 +20,9 @@ from haier_pipeline.platform.config import (
     SECRET_FIELDS,
     TOKEN_PATH,
 )
-from haier_pipeline.sync.dealers import ENVIRONMENT_ID, SANDBOX_DEALER, Dealer, Trial
+from haier_pipeline.sync.dealers import ENVIRONMENT_ID, SANDBOX_DEALER, Dealer
 from haier_pipeline.sync.requests import accept
+from haier_pipeline.sync.trial import Trial, try_connection
 from haier_pipeline.web.admin.rendering import render
 from haier_pipeline.web.admin.sessions import (
     FlashMessage,
@@ -75,7 +76,9 @@ def create(
     sent = _sent(form)
     values = {key: sent[key] for key in FORM if sent[key]}
     try:
-        dealer = services.dealers.create(sent["name"], values, active=form.get("is_active") == "on")
+        dealer = services.dealer_editor.create(
+            sent["name"], values, active=form.get("is_active") == "on"
+        )
     except (InvalidInput, Conflict) as error:
         return _form(request, session, None, {**sent, "is_active": _text(form, "is_active")}, error)
     session.add_message(FlashMessage(True, "The dealer is stored. Test its connection next."))
@@ -112,7 +115,7 @@ def update(
     if form.get("forget_customer_password") == "on":
         changes["customer_password"] = None
     try:
-        services.dealers.update(number, changes)
+        services.dealer_editor.update(dealer, changes)
     except NotFound:
         raise
     except (InvalidInput, Conflict) as error:
@@ -126,7 +129,8 @@ def enable(
     request: Request, services: ServicesHere, session: SessionHere, _: OperatorsForm, number: int
 ) -> Response:
     """Let the dealer sync."""
-    _act(session, lambda: services.dealers.enable(number), "The dealer is enabled.")
+    dealer = _get(services, number)
+    _act(session, lambda: services.dealer_editor.enable(dealer), "The dealer is enabled.")
     return _to(request, f"/dealers/{number}")
 
 
@@ -135,9 +139,10 @@ def disable(
     request: Request, services: ServicesHere, session: SessionHere, _: OperatorsForm, number: int
 ) -> Response:
     """Let it sync no more."""
+    dealer = _get(services, number)
     _act(
         session,
-        lambda: services.dealers.disable(number),
+        lambda: services.dealer_editor.disable(dealer),
         "The dealer is disabled. A sync at work stops at its next batch.",
     )
     return _to(request, f"/dealers/{number}")
@@ -149,7 +154,7 @@ def test(
 ) -> Response:
     """Ask for a token, then for the listing."""
     dealer = _get(services, number)
-    trial = _act(session, lambda: services.dealers.test(dealer.name), None)
+    trial = _act(session, lambda: try_connection(services.dealers, dealer.name), None)
     if isinstance(trial, Trial):
         headline = {
             None: "The connection works.",
