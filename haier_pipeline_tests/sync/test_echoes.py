@@ -85,7 +85,7 @@ def test_what_is_echoed_in_a_refusal_is_masked_in_its_message(
 ) -> None:  # fmt: skip
     dealer_variables["customer_password"] = CANARY
     caplog.set_level("DEBUG")
-    client = open_sync().client
+    client = open_sync().client()
     for secret, spelling in ECHOES:
         sandbox.fault(interface="balance", kind="refuse", message=f"错 {spelling} 误", times=1)
         with pytest.raises(HaierError) as caught:
