@@ -163,7 +163,7 @@ def encrypt_anew(engine: Engine, secrets: Secrets, *, all_rows: bool = False) ->
     """Encrypt the secrets of stored dealers under the newest key; returns of how many.
 
     Without ``all_rows`` only those that an older version stored, bound to no dealer. A row whose
-    secrets cannot be read stays as it is: whoever uses it is told.
+    secrets cannot be read stays as it is: whoever uses it gets an error.
     """
 
     def work(connection: Connection) -> int:

@@ -1,6 +1,6 @@
 """The dealer's account: payer balances, and the logistics of tracked orders.
 
-Both are fetched on their own, beside the catalog and never in its way.
+Both are fetched on their own, independent of the catalog.
 """
 
 from datetime import UTC, datetime
@@ -175,7 +175,7 @@ def forget_people(engine: Engine) -> int:
 
 
 def deliveries(answer: Answer[LogisticsRecord]) -> list[rules.Delivery]:
-    """The order's deliveries: what each list of the platform said of each of them."""
+    """The order's deliveries: what each list of the platform holds about each of them."""
     found: dict[str, dict[str, list[list[ParcelStatus]]]] = {}
     for record in answer.records:
         entry = record.value
@@ -184,7 +184,7 @@ def deliveries(answer: Answer[LogisticsRecord]) -> list[rules.Delivery]:
         parcels = found.setdefault(name, {}).setdefault(entry.source, [])
         parcels += [[_status(status) for status in parcel] for parcel in entry.parcels]
         if entry.said is not None:
-            # Entries that speak for themselves are the steps of one parcel.
+            # Entries with a status of their own are the steps of one parcel.
             own = next((parcel for parcel in parcels if parcel), None)
             if own is None:
                 parcels.append(own := [])

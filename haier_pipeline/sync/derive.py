@@ -98,7 +98,7 @@ def load_catalog(run: SyncRun) -> Mapping[str, Outcome]:
         frames = CatalogFrames(
             answers=answers,
             stock=stock,
-            # Any product may be the record without a code: nobody is switched off for its sake.
+            # Any product may be the record without a code, so none is switched off.
             is_complete=listing is not None and listing.is_complete and not listing.nameless_count,
             counties=counties,
             asked=asked,
@@ -153,11 +153,11 @@ def find_changes(run: SyncRun) -> Outcome:
             message = f"{len(changes)} changes since {earlier.sync_date:%Y-%m-%d}"
         load.store_changes(run.engine, run.partition, changes)
         kinds = {kind: int((changes["kind"] == kind).sum()) for kind in product.CHANGE_KINDS}
-        told = [f"{number} {kind.replace('_', ' ')}" for kind, number in kinds.items() if number]
+        counts = [f"{number} {kind.replace('_', ' ')}" for kind, number in kinds.items() if number]
         return outcome(
             success=len(changes),
             failed=0,
-            message=": ".join([message, ", ".join(told)]) if told else message,
+            message=": ".join([message, ", ".join(counts)]) if counts else message,
             metadata={"records": len(changes), **kinds}
             | ({"compared_with": f"{earlier.sync_date:%Y-%m-%d}"} if earlier else {}),
             preview=changes.head(PREVIEW_ROWS),
@@ -178,7 +178,7 @@ def _loaded(report: LoadReport, products: pd.DataFrame, stock: pd.DataFrame) -> 
     stock_shown = ["product_code", "county_code", "sec_code", "stock", "warehouse_grade"]
     product_shown = ["product_code", "product_model", "brand", "supply_price", "market_price"]
     brands = products[["brand"]].dropna().drop_duplicates()
-    told: list[tuple[str, int, str, tuple[str, ...], pd.DataFrame]] = [
+    loaded: list[tuple[str, int, str, tuple[str, ...], pd.DataFrame]] = [
         (
             "brands",
             report.brands,
@@ -220,7 +220,7 @@ def _loaded(report: LoadReport, products: pd.DataFrame, stock: pd.DataFrame) -> 
             checks=checks[asset],
             preview=preview.head(PREVIEW_ROWS),
         )
-        for asset, rows, message, figures, preview in told
+        for asset, rows, message, figures, preview in loaded
     }
 
 
@@ -232,7 +232,7 @@ def _priced(run: SyncRun, partition: Partition) -> pd.DataFrame:
 def _state(
     run: SyncRun, partition: Partition, counties: Collection[str]
 ) -> tuple[pd.DataFrame, Unread]:
-    """A day as its raw answers tell it: ``product_code``, ``supply_price``, ``stock``."""
+    """A day as computed from its raw answers: ``product_code``, ``supply_price``, ``stock``."""
     listing, unread = _listing(run, partition)
     totals = rules.stock_totals(*_stock(run, partition, counties), counties)
     priced = rules.price_products(listing, _quotes(run, partition))

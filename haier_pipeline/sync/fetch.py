@@ -1,4 +1,4 @@
-"""The fetching steps: ask the platform for a partition and keep what it said as it arrives.
+"""The fetching steps: ask the platform for a partition and store its answers as they arrive.
 
 What an answer means to the catalog is decided in ``derive``. A unit is what one answer is about: a
 product of the listing, a product's price, a product's stock in one county.
@@ -47,7 +47,7 @@ NAMED_CODES = 5
 def fetch_listing(
     run: SyncRun, product_codes: Sequence[str] = (), *, accept_shrink: bool = False
 ) -> Outcome:
-    """Fetch what the dealer may buy, or what is said of chosen products.
+    """Fetch the listing of what the dealer may buy, or of chosen products only.
 
     An empty listing, one more than half shorter than the dealer's longest good one of the last
     days, or one of which too much cannot be read is not kept: the outcome is ``failed`` with the
@@ -257,7 +257,8 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
     def work() -> Outcome:
         run.require_today()
         counties = list(dict.fromkeys(county_codes)) or list(run.config().county_codes)
-        # Product by product, so that a county which fails stands between answers of the others.
+        # Product by product, so that `fan_out`'s stop after 50 failures in a row is not reached by
+        # one bad county.
         pairs = [(code, county) for code in procurable_codes(run) for county in counties]
         tally = Tally(run, asset, pairs, lambda pair: pair, again=_unread(run))
         unreadable: list[tuple[str | None, ...]] = []
@@ -425,7 +426,7 @@ class Tally:
         if self._reused:
             parts.append(f"{self._reused} of them already by the attempt before")
         if failed:
-            # The commonest reason stands for all; the log's metadata has the others.
+            # Only the most frequent reason; the log's metadata has the others.
             reason = max(self._failures.reasons, key=self._failures.reasons.__getitem__)
             parts.append(f"failed: {_named(failed)}; {reason}")
         if self._repeated:
@@ -474,7 +475,7 @@ def rejected_records(rejected: Iterable[Rejected]) -> list[RejectedRecord]:
 
 
 def flaws(rejected: Sequence[Rejected], repeated: Sequence[str]) -> list[str]:
-    """What to say in a message of records that cannot be read, or came twice."""
+    """The parts of a message about records that cannot be read or came twice."""
     parts = []
     if rejected:
         parts.append(

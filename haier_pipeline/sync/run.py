@@ -34,7 +34,7 @@ from haier_pipeline.sync.dealers import Dealers
 
 
 class Progress(Protocol):
-    """Somebody who watches: a progress bar, a log line, nobody."""
+    """Where progress is reported: a progress bar, log lines, nowhere."""
 
     def begin(self, asset: str, total: int) -> None: ...
     def advance(self, asset: str, done: int) -> None: ...
@@ -42,7 +42,7 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """Nobody watches."""
+    """Progress is not reported."""
 
     def begin(self, asset: str, total: int) -> None: ...
     def advance(self, asset: str, done: int) -> None: ...
@@ -175,7 +175,7 @@ class SyncRun:
     def step(self, asset: str, work: Callable[[], Outcome]) -> Outcome:
         """Run ``work`` with a log row of the asset open, which is finished with what it returns.
 
-        What becomes of errors, and which are raised, is said at `attempt`.
+        Errors are treated as in `attempt`.
         """
         return self.attempt([asset], lambda _: {asset: work()})[asset]
 
@@ -185,8 +185,8 @@ class SyncRun:
         """Run ``work`` with a log row open for each asset, and finish every row exactly once.
 
         ``work`` may finish rows itself, in its own transaction; what it leaves open is finished
-        with the outcomes it returns. An error of ours becomes a failed outcome; anything else is
-        logged and goes on upwards.
+        with the outcomes it returns. An error of ours becomes a failed outcome; any other is logged
+        and raised.
 
         Raises:
             Cancelled: the run was declared dead while it worked.
@@ -204,10 +204,10 @@ class SyncRun:
             self._close(rows, self._failed(assets, f"unexpected {type(error).__name__}"))
             raise
         except BaseException:
-            # Ctrl-C, SIGTERM, or Dagster's word that the run was terminated.
+            # Ctrl-C, SIGTERM, or termination by Dagster.
             self.cancelled = True
             self.stop.set()
-            with _undisturbed():
+            with _signals_ignored():
                 self._close(rows, self._failed(assets, "cancelled; the catalog is as it was"))
             raise
         else:
@@ -231,7 +231,8 @@ class SyncRun:
         key = self.partition.lock_key(held_type)
         if key in self._held:
             return None
-        # A run that is refused for our sake begins its row after this moment, and ends it itself.
+        # A run that is refused because we hold the lock opens its row after this moment and ends it
+        # itself. An open row of before is that of a dead run.
         moment = log.now(self.engine)
         try:
             self._open.enter_context(
@@ -265,8 +266,8 @@ class SyncRun:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no second signal keep us from writing down the first (fault matrix, row 34)."""
+def _signals_ignored() -> Iterator[None]:
+    """Ignore further signals while the first one is written to the log (fault matrix, row 34)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -191,8 +191,8 @@ async def _answer(
 
     page = await anyio.to_thread.run_sync(read, limiter=services.catalog_limiter)
     rows = f'"data":{page.rows},"next":{json.dumps(_next(page.last))}'
-    # Not of the position, which moves whenever anything is written anywhere: that of an earlier
-    # answer with the same rows leads on from there as well. Following, it is what is asked for.
+    # Not of the position, which moves with every write anywhere: the one of an earlier answer with
+    # the same rows can be followed as well. For a follower the position is what is asked for.
     tagged = rows if position is None else f"{rows}{page.position}"
     tag = f'"{hashlib.blake2b(tagged.encode(), digest_size=16).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -237,13 +237,13 @@ def _next(last: Sequence[Any] | None) -> str | None:
     return base64.urlsafe_b64encode(packed.encode()).decode()
 
 
-def _key(listed: Feed, said: str | None) -> Sequence[Any] | None:
-    if said is None:
+def _key(listed: Feed, after: str | None) -> Sequence[Any] | None:
+    if after is None:
         return None
     if len(listed.key) == 1:
-        return (said,)
+        return (after,)
     try:
-        return listed.read_key(json.loads(base64.b64decode(said, altchars=b"-_", validate=True)))
+        return listed.read_key(json.loads(base64.b64decode(after, altchars=b"-_", validate=True)))
     except (binascii.Error, ValueError, TypeError):
         raise invalid("after", "is no `next` of this list; send one back as it came") from None
 
@@ -254,7 +254,7 @@ def _matches(sent: str, tag: str) -> bool:
 
 
 def _bounded(moment: datetime | None) -> Any:
-    # At either end of the calendar a change of time zone leaves it.
+    # At either end of the calendar a change of time zone overflows.
     if moment is None or moment.year == 1:
         return None
     return moment if moment.year < 9999 else moment.replace(year=9998, day=1)

@@ -1,7 +1,7 @@
 """Totals over the sync log, kept up to date by reading only what has ended since the last time.
 
-Nothing is counted in passing: a sync runs in another process, and what it did stands in its log
-rows. The totals start with everything the log still holds and survive its retention.
+Nothing is counted in this process: a sync runs in another one, and its log rows hold what it
+did. The totals start with everything the log still holds and survive its retention.
 """
 
 import threading

@@ -76,7 +76,7 @@ class Unreadable(_Answer):
 class LiveAnswer(_Answer, Generic[T]):
     """What the platform says now.
 
-    ``missing``: codes that it said nothing about; ``rejected``: records that cannot be read.
+    ``missing``: codes that it left out; ``rejected``: records that cannot be read.
     """
 
     success: Literal[True] = True
@@ -271,16 +271,6 @@ class ChangesPage(_Answer):
     data: list[CatalogChange | RemovedChange]
     next: str | None = Field(description="Send it as `after` to get the next page.")
     position: str = POSITION
-
-
-class CheckResult(_Answer):
-    """How an asset check ended."""
-
-    name: str
-    passed: bool
-    severity: str
-    description: str
-    metadata: dict[str, Any] = {}
 
 
 class LogEntry(_Answer):

@@ -1,4 +1,4 @@
-"""What the routes stand on, put together once for an app and handed to each request."""
+"""The use cases that routes and pages call, put together once for an app."""
 
 import math
 import threading
@@ -25,7 +25,7 @@ MOST_WAITING: Final = 64
 MOST_READING: Final = 4
 
 
-#: Starts a sync and returns at once; what becomes of it stands in the sync log. Raises
+#: Starts a sync and returns at once; its result is in the sync log. Raises
 #: `HaierError` where it cannot be started.
 Launch = Callable[[SyncRequest], None]
 
@@ -124,7 +124,7 @@ async def _of_app(request: Request) -> Services:
 
 
 def services_of(request: Request) -> Services:
-    """What the app of this request stands on."""
+    """The services of this request's app."""
     services: Services = request.app.state.services
     return services
 

@@ -90,7 +90,7 @@ def operations(app: FastAPI) -> Iterator[tuple[str, str, list[str]]]:
 
 def of_pages() -> Iterator[tuple[str, str]]:
     """Every method and path of the pages."""
-    for router in (door._door, dealers.router, pages.router):
+    for router in (door._open_router, dealers.router, pages.router):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():

@@ -1,4 +1,4 @@
-"""Who is logged in: sessions, their end, and the dependencies that let a request pass.
+"""Sessions: how they begin and end, and the dependencies that require one.
 
 A session is kept in this process and the cookie holds nothing but its random number: logging out
 ends it for everybody who has the cookie, and so does a restart, with which a changed
