@@ -45,7 +45,7 @@ def test_keys_of_other_programs_are_named_and_left_as_they_are(
     dealer_variables: dict[str, str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    dealer = editor.create("shop", dealer_variables)
+    dealer = editor.create("stored", dealer_variables)
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE haier_config SET config = config || CAST(:more AS jsonb)"),
@@ -53,7 +53,7 @@ def test_keys_of_other_programs_are_named_and_left_as_they_are(
         )
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            assert dealers.config("shop").customer_code == dealer_variables["customer_code"]
+            assert dealers.config("stored").customer_code == dealer_variables["customer_code"]
     (record,) = caplog.records
     assert "erp_api_key, ylh" in record.getMessage()
     assert "canary" not in record.getMessage()
@@ -63,8 +63,8 @@ def test_keys_of_other_programs_are_named_and_left_as_they_are(
     editor.replace(dealer, dealer_variables | {"rate_limit": 8})
     editor.disable(dealer)
     editor.enable(dealer)
-    assert {key: stored(engine, "shop")[key] for key in FOREIGN} == FOREIGN
-    assert dealers.config("shop").rate_limit == 8
+    assert {key: stored(engine, "stored")[key] for key in FOREIGN} == FOREIGN
+    assert dealers.config("stored").rate_limit == 8
 
     for act in (editor.update, editor.replace):
         with pytest.raises(InvalidConfig, match="erp_api_key is not a known field"):
@@ -91,7 +91,7 @@ def test_an_address_that_follows_moves_with_the_other(
 ) -> None:
     """Fault matrix, row 51: and wants the secrets again."""
     given = {key: value for key, value in dealer_variables.items() if key != "token_url"}
-    dealer = editor.create("shop", given)
+    dealer = editor.create("stored", given)
     assert dealers.get(dealer.id).config["token_url"] == f"{given['base_url']}/oauth2/auth"
     production = "https://openplat-bj-aliyun.haier.net"
     with pytest.raises(InvalidConfig, match="base_url and token_url names another host"):
