@@ -15,9 +15,9 @@ from haier_pipeline import rules
 from haier_pipeline.catalog.log import TYPE_LABELS
 from haier_pipeline.catalog.views import latest
 from haier_pipeline.catalog.views.latest import LastEnd, LastLoads
-from haier_pipeline.domain.assets import sync_type
+from haier_pipeline.domain.assets import FRESHNESS, sync_type
 
-FRESH = "fresh"
+FRESH = FRESHNESS.name
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def test_a_connection_lost_in_a_copy_is_replayed(
                 run(
                     engine,
                     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                    " WHERE query LIKE 'COPY priced_%' AND datname = current_database()",
+                    " WHERE query LIKE 'COPY stage_priced%' AND datname = current_database()",
                 )
             yield row
 
@@ -314,7 +314,7 @@ def test_a_full_disk_in_a_copy_is_named_too(
 
 def test_a_full_disk_under_the_answers_of_the_platform_is_named(engine: Engine) -> None:
     """Fault matrix, row 39."""
-    trouble(engine, FULL, "raw_price_quote")
+    trouble(engine, FULL, "raw_answer")
     with pytest.raises(CatalogError, match="run out of room"):
         save(engine, PARTITION, "price_quotes", "r", [RawRecord("A", {})], run_id="r")
 
@@ -408,6 +408,25 @@ def test_a_connection_pool_that_is_used_up_is_said_as_such(database_url: str) ->
         with pytest.raises(DatabaseUnavailable, match=r"all connections .* are busy"):
             transaction(engine, lambda connection: None)
     engine.dispose()
+
+
+def test_a_connection_in_use_while_the_engine_is_disposed_is_closed_when_it_comes_back(
+    database_url: str,
+) -> None:
+    engine = open_engine(database_url)
+    with engine.connect() as connection:
+        used = connection.connection.dbapi_connection
+        engine.dispose()
+        assert connection.scalar(text("SELECT 1")) == 1
+    assert isinstance(used, psycopg.Connection)
+    assert used.closed
+    # The engine itself goes on, and keeps what it opens from now on.
+    with engine.connect() as connection:
+        kept = connection.connection.dbapi_connection
+    assert isinstance(kept, psycopg.Connection)
+    assert not kept.closed
+    engine.dispose()
+    assert kept.closed
 
 
 def test_reads_of_a_sync_and_its_locks_wait_for_a_server_that_is_away(
