@@ -2,7 +2,7 @@
 
 Questions only, asked one by one: what cannot be asked becomes a line too. It changes nothing but
 what every start does: it starts the embedded database and brings the tables up to date. What the
-database says is asked in ``catalog.condition``.
+database says is asked in ``catalog.views.database_findings``.
 """
 
 import importlib.metadata
@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from haier_pipeline.catalog import condition
+from haier_pipeline.catalog.views import database_findings
 from haier_pipeline.errors import HaierError
 from haier_pipeline.installation import Installation
 from haier_pipeline.server.files import owner_name
@@ -67,7 +67,9 @@ def examine(settings: Settings, variables: Mapping[str, str]) -> Iterator[Findin
     yield from _asked("ports", _ports)
     with Installation(settings) as installation:
         database = list(
-            _asked("database", lambda: iter(condition.look(installation.engine, time.time())))
+            _asked(
+                "database", lambda: iter(database_findings.look(installation.engine, time.time()))
+            )
         )
         yield from database
         # Where it answers at all, its version comes first.

@@ -20,6 +20,7 @@ from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.server.files import open_private, private_home
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.settings import Settings
+from haier_pipeline.sync.dealer_editor import DealerEditor
 from haier_pipeline.sync.dealers import Dealers
 from haier_pipeline.sync.run import Progress, SyncRun
 
@@ -108,8 +109,12 @@ class Installation:
         )
         # Without a right key nothing can be bound, and whoever needs a secret is told so.
         with suppress(InvalidInput):
-            dealers.bind_old_secrets()
+            DealerEditor(self.engine, dealers).bind_old_secrets()
         return dealers
+
+    @cached_property
+    def dealer_editor(self) -> DealerEditor:
+        return DealerEditor(self.engine, self.dealers)
 
     def open_run(
         self,

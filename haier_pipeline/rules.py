@@ -73,11 +73,11 @@ def quote_flaws(quotes: pd.DataFrame) -> pd.DataFrame:
     """What of the quotes was not understood or not maintained: ``product_code``, ``reason``.
 
     Zero is how the platform says that nobody maintains a price. The values themselves stand in the
-    stored payload, and not here: what is told may be read by more people.
+    stored payload, and not here: the description of a check is read by more people.
     """
     rows: list[tuple[str, str]] = []
-    told = ["product_code", "supply_price", "market_price", "remarks"]
-    for code, supply, market, remarks in quotes[told].itertuples(index=False, name=None):
+    columns = ["product_code", "supply_price", "market_price", "remarks"]
+    for code, supply, market, remarks in quotes[columns].itertuples(index=False, name=None):
         rows += [(code, remark) for remark in remarks or ()]
         rows += [
             (code, f"{field} is 0, which counts as not maintained")
@@ -186,7 +186,7 @@ def stock_totals(
     """The stock of each product that was answered in one of the counties.
 
     A storage location is one place, whatever counties it serves: each counts once, with the largest
-    quantity that any of the counties was told. Columns ``product_code``, ``stock``.
+    quantity that was answered for any of the counties. Columns ``product_code``, ``stock``.
     """
     within = stock[stock["county_code"].isin(counties)].astype({"stock": "int64"})
     locations = within.groupby(["product_code", "sec_code"])["stock"].max()
@@ -285,14 +285,14 @@ def _moment_written(written: str) -> datetime | None:
 
 @dataclass(frozen=True)
 class ParcelStatus:
-    """One thing that was said of a parcel: state codes, the words beside them, and when."""
+    """One status of a parcel: state codes, the words beside them, and when."""
 
     codes: tuple[str, ...]
     words: tuple[str, ...]
     at: datetime | None
 
 
-# By source (which of the platform's lists), the parcels of it, each with all that was said of it.
+# By source (which of the platform's lists), its parcels, each with all of its statuses.
 Delivery = Mapping[str, Sequence[Sequence[ParcelStatus]]]
 
 
@@ -332,8 +332,8 @@ def _parcel_arrived(parcel: Sequence[ParcelStatus], now: datetime) -> bool:
     if not parcel or (last is not None and last > now + timedelta(days=1)):
         return False
     # Where two are of the same moment, or have none, each of them may be the newest.
-    said = [_verdict(status) for status in parcel if status.at is None or status.at == last]
-    return ARRIVED in said and REFUTED not in said
+    verdicts = [_verdict(status) for status in parcel if status.at is None or status.at == last]
+    return ARRIVED in verdicts and REFUTED not in verdicts
 
 
 ARRIVED, OPEN, REFUTED = "arrived", "open", "refuted"
@@ -499,19 +499,19 @@ def stale(
     that has just begun (``first_seen_at``, its oldest log row) is given the time to.
     """
     begun = first_seen_at is not None and now - first_seen_at > STOCK_AGE
-    said = []
+    reasons = []
     if synced_at is None:
         if begun:
-            said.append("products and prices were not synced within a week")
+            reasons.append("products and prices were not synced within a week")
     elif now - synced_at > SYNC_AGE:
-        said.append(f"products and prices are of {_moment(synced_at)}")
+        reasons.append(f"products and prices are of {_moment(synced_at)}")
     if STOCK_HOURS[0] <= now.astimezone(SHANGHAI).hour < STOCK_HOURS[1]:
         if stocked_at is None:
             if begun:
-                said.append("stock was not synced within a week")
+                reasons.append("stock was not synced within a week")
         elif now - stocked_at > STOCK_AGE:
-            said.append(f"stock is of {_moment(stocked_at)}")
-    return said
+            reasons.append(f"stock is of {_moment(stocked_at)}")
+    return reasons
 
 
 def _moment(time: datetime) -> str:

@@ -1,6 +1,7 @@
 """Who may import whom: the contracts in pyproject.toml hold, and each of them can be broken.
 
-Beside them one rule that an import linter cannot see: who reads the environment.
+Beside them two rules that an import linter cannot see: who reads the environment, and who executes
+SQL.
 
 What the rooms do is tested in their own folders.
 """
@@ -33,7 +34,14 @@ VIOLATIONS: Mapping[str, tuple[str, str]] = {
     "rules-users": ("installation.py", "import haier_pipeline.rules"),
     "standalone": ("sandbox/server.py", "import requests"),
     "web": ("sync/live.py", "import fastapi"),
+    "database": ("sync/run.py", "import psycopg"),
 }
+
+# The catalog, Dagster's own schema, and the embedded server, which makes the database.
+SQL_EXECUTORS = ("catalog", "orchestration.storage", "server.postgres")
+# What others may hold of SQLAlchemy, to hand it on.
+HANDED_ON = {"Engine", "Connection"}
+EXECUTING = {"execute", "executemany", "exec_driver_sql", "scalar", "scalars", "raw_connection"}
 
 # Entry points; the server's processes hand the environment on to their children.
 READERS = ("cli", "definitions", "orchestration", "server.processes")
@@ -130,3 +138,48 @@ def test_whoever_else_reads_the_environment_is_noticed(copy: Path, statement: st
     source = package / "platform" / "config.py"
     source.write_text(f"{source.read_text('utf-8')}\n{statement}\n", "utf-8")
     assert strangers(package) == {"settings", "platform.config"}
+
+
+def sql_executors(package: Path) -> set[str]:
+    """The modules that write SQL with SQLAlchemy, or call a method that executes it."""
+    found = set()
+    for source in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy"):
+                writes = bool({alias.name for alias in node.names} - HANDED_ON)
+            elif isinstance(node, ast.Import):
+                writes = any(alias.name.split(".")[0] == "sqlalchemy" for alias in node.names)
+            else:
+                writes = (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in EXECUTING
+                )
+            if writes:
+                found.add(".".join(source.relative_to(package).with_suffix("").parts))
+    return {
+        module
+        for module in found
+        if not any(module == name or module.startswith(f"{name}.") for name in SQL_EXECUTORS)
+    }
+
+
+def test_only_the_catalog_executes_sql() -> None:
+    assert sql_executors(PACKAGE) == set()
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from sqlalchemy import text",
+        "from sqlalchemy.dialects.postgresql import insert",
+        "import sqlalchemy as sa",
+        "def count(connection): return connection.scalar('SELECT 1')",
+        "def clear(engine): engine.connect().execute('DELETE FROM product')",
+    ],
+)
+def test_whoever_else_executes_sql_is_noticed(copy: Path, statement: str) -> None:
+    package = copy / PACKAGE.name
+    source = package / "sync" / "run.py"
+    source.write_text(f"{source.read_text('utf-8')}\n{statement}\n", "utf-8")
+    assert sql_executors(package) == {"sync.run"}

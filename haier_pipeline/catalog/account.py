@@ -111,7 +111,7 @@ def save_logistics(
 
 
 def note_asked(engine: Engine, dealer: str, order_code: str) -> None:
-    """Note that the platform was asked for an order and had nothing to say."""
+    """Note that the platform was asked for an order and refused to answer."""
     transaction(engine, lambda connection: _check(connection, dealer, order_code, delivered=False))
 
 

@@ -117,8 +117,8 @@ def _context(dealer: str, field: str) -> bytes:
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of ``haier_config``; ``config`` as it is stored, its secrets encrypted."""
+class StoredDealer:
+    """A row of ``haier_config``; ``config`` as it stands there, its secrets encrypted."""
 
     id: int
     name: str
@@ -128,7 +128,7 @@ class Row:
     updated_at: datetime
 
 
-_COLUMNS = [haier_config.c[name] for name in Row.__dataclass_fields__]
+_COLUMNS = [haier_config.c[name] for name in StoredDealer.__dataclass_fields__]
 
 
 def active_names(engine: Engine) -> list[str]:
@@ -163,7 +163,7 @@ def encrypt_anew(engine: Engine, secrets: Secrets, *, all_rows: bool = False) ->
     """Encrypt the secrets of stored dealers under the newest key; returns of how many.
 
     Without ``all_rows`` only those that an older version stored, bound to no dealer. A row whose
-    secrets cannot be read stays as it is: whoever uses it is told.
+    secrets cannot be read stays as it is: whoever uses it gets an error.
     """
 
     def work(connection: Connection) -> int:
@@ -189,16 +189,16 @@ def encrypt_anew(engine: Engine, secrets: Secrets, *, all_rows: bool = False) ->
     return transaction(engine, work)
 
 
-def find(engine: Engine, name: str) -> Row | None:
+def find(engine: Engine, name: str) -> StoredDealer | None:
     """The row of that name, or ``None``."""
     statement = select(*_COLUMNS).where(haier_config.c.name == name)
     row = transaction(
         engine, lambda connection: connection.execute(statement).mappings().one_or_none()
     )
-    return None if row is None else Row(**row)
+    return None if row is None else StoredDealer(**row)
 
 
-def get(engine: Engine, number: int) -> Row:
+def get(engine: Engine, number: int) -> StoredDealer:
     """The row with that id.
 
     Raises:
@@ -208,16 +208,16 @@ def get(engine: Engine, number: int) -> Row:
         return _get(connection, number)
 
 
-def rows(engine: Engine, *, after: int = 0, limit: int) -> list[Row]:
+def rows(engine: Engine, *, after: int = 0, limit: int) -> list[StoredDealer]:
     """The rows in the order of their ids, from the one behind ``after``."""
     statement = (
         select(*_COLUMNS).where(haier_config.c.id > after).order_by(haier_config.c.id).limit(limit)
     )
     with translated(engine), engine.connect() as connection:
-        return [Row(**row) for row in connection.execute(statement).mappings()]
+        return [StoredDealer(**row) for row in connection.execute(statement).mappings()]
 
 
-def add(engine: Engine, name: str, config: Mapping[str, Any], *, active: bool) -> Row:
+def add(engine: Engine, name: str, config: Mapping[str, Any], *, active: bool) -> StoredDealer:
     """Store a new dealer; its secrets must be encrypted already.
 
     Raises:
@@ -230,11 +230,11 @@ def add(engine: Engine, name: str, config: Mapping[str, Any], *, active: bool) -
         .returning(*_COLUMNS)
     )
 
-    def work(connection: Connection) -> Row:
+    def work(connection: Connection) -> StoredDealer:
         row = connection.execute(statement).mappings().one_or_none()
         if row is None:
             raise Conflict(f"there is a dealer named {name!r} already")
-        return Row(**row)
+        return StoredDealer(**row)
 
     return transaction(engine, work)
 
@@ -243,9 +243,9 @@ def change(
     engine: Engine,
     number: int,
     *,
-    config: Callable[[Row], Mapping[str, Any]] | None = None,
+    config: Callable[[StoredDealer], Mapping[str, Any]] | None = None,
     active: bool | None = None,
-) -> Row:
+) -> StoredDealer:
     """Change a row under its lock, so that of two changes at once none is lost.
 
     ``config`` makes the new configuration, its secrets encrypted, from the row as it is.
@@ -254,7 +254,7 @@ def change(
         NotFound: there is no such row.
     """
 
-    def work(connection: Connection) -> Row:
+    def work(connection: Connection) -> StoredDealer:
         row = _get(connection, number, lock=True)
         values: dict[str, Any] = {"updated_at": func.now()}
         if config is not None:
@@ -267,7 +267,7 @@ def change(
             .values(values)
             .returning(*_COLUMNS)
         )
-        return Row(**connection.execute(statement).mappings().one())
+        return StoredDealer(**connection.execute(statement).mappings().one())
 
     return transaction(engine, work)
 
@@ -283,14 +283,14 @@ def remove(engine: Engine, number: int) -> None:
         raise _not_found(number)
 
 
-def _get(connection: Connection, number: int, *, lock: bool = False) -> Row:
+def _get(connection: Connection, number: int, *, lock: bool = False) -> StoredDealer:
     statement = select(*_COLUMNS).where(haier_config.c.id == number)
     if lock:
         statement = statement.with_for_update()
     row = connection.execute(statement).mappings().one_or_none()
     if row is None:
         raise _not_found(number)
-    return Row(**row)
+    return StoredDealer(**row)
 
 
 def _not_found(number: int) -> NotFound:

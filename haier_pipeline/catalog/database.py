@@ -37,9 +37,10 @@ HEAD = "0008"
 
 REPLAYS = 3
 RECONNECT_SECONDS = 30.0
-# How long a statement waits for a lock, where no setting says otherwise, and how soon that is said.
+# How long a statement waits for a lock, where no setting says otherwise, and after how many
+# seconds the holder is logged.
 LOCK_SECONDS = 300.0
-SAY_SECONDS = 5.0
+LOG_HOLDER_SECONDS = 5.0
 
 # Of our own name, since a shop may keep its version in alembic's usual one.
 VERSION_TABLE = "haier_schema_version"
@@ -114,7 +115,7 @@ def open_engine(
     """An engine on the catalog. Connects at first use, not here.
 
     ``lock_seconds``: how long a statement waits for what another session holds. ``patience``: how
-    many seconds a transaction waits for a server that is away, 30 where nothing is said.
+    many seconds a transaction waits for a server that is away, 30 by default.
     """
     engine = create_engine(
         parse_url(url) if isinstance(url, str) else url,
@@ -150,8 +151,8 @@ def open_engine(
             f" FROM (VALUES {prepared}) AS wanted (name, value)"
             " WHERE current_setting(name, true) IS NOT NULL".encode()
         )
-        # A killed client in the middle of a statement frees its locks within seconds; where the
-        # server's system cannot watch a socket, PostgreSQL refuses and it only takes longer.
+        # The locks of a client that is killed in the middle of a statement are free within seconds.
+        # A server whose system cannot watch a socket refuses the setting, and it takes longer.
         with suppress(psycopg.Error):
             connection.execute("SET client_connection_check_interval = '1s'")
         connection.autocommit = autocommit
@@ -258,7 +259,7 @@ def _earlier_version(connection: Connection) -> str | None:
         )
         if ours is not None:
             return str(ours)
-    # The shop's own alembic has written over it; the tables tell.
+    # The shop's own alembic has written over it: the tables show the version.
     return "0002" if _has(connection, "idempotency_key") else "0001"
 
 
@@ -350,7 +351,7 @@ def transaction(engine: Engine, work: Callable[[Connection], T]) -> T:
 
 
 def patiently(engine: Engine, attempt: Callable[[], T]) -> T:
-    """Do what needs a connection, again while the server is away, as ``transaction`` does.
+    """Do what needs a connection, and repeat it while the server is away, as ``transaction`` does.
 
     Errors stay the driver's own; ``attempt`` may run several times.
     """
@@ -380,7 +381,7 @@ def _waited(watch: "Watch | None") -> str:
 
 
 class Watch:
-    """Says, while a transaction waits for a lock, who holds it.
+    """Logs, while a transaction waits for a lock, who holds it.
 
     ``holder`` is in words who did last. It looks on a connection of its own, after some seconds
     and again and again; most transactions have ended by then.
@@ -400,14 +401,14 @@ class Watch:
         self._ended.set()
 
     def _look(self) -> None:
-        said: str | None = None
-        while not self._ended.wait(SAY_SECONDS):
+        logged: str | None = None
+        while not self._ended.wait(LOG_HOLDER_SECONDS):
             # Where the server is away there is nothing to say; the transaction itself will.
             with suppress(SQLAlchemyError, psycopg.Error):
                 self.holder = _holder(self._engine, self._pid) or self.holder
-            if self.holder != said and not self._ended.is_set():
-                said = self.holder
-                logger.warning("the database work waits for what %s holds", said)
+            if self.holder != logged and not self._ended.is_set():
+                logged = self.holder
+                logger.warning("the database work waits for what %s holds", logged)
 
 
 class InUse:
@@ -455,7 +456,7 @@ def _holder(engine: Engine, pid: int) -> str | None:
 
 @contextmanager
 def translated(engine: Engine) -> Iterator[None]:
-    """Let no driver's error out: what leaves is a ``CatalogError`` with one sentence."""
+    """Turn every error of the driver into a ``CatalogError`` with one sentence."""
     try:
         yield
     except (SQLAlchemyError, psycopg.Error) as error:
@@ -464,10 +465,10 @@ def translated(engine: Engine) -> Iterator[None]:
 
 
 def _raise_interrupt(error: BaseException) -> None:
-    """Raise the Ctrl-C, or the word that the run was terminated, that the error stands in for.
+    """Raise the Ctrl-C, or the termination of the run, that the error was caused by.
 
-    What comes in the middle of a statement makes the driver stumble while it cleans up, and its
-    complaint takes the interrupt's place: the run would go on as if nothing had been said.
+    An interrupt in the middle of a statement makes the driver fail while it cleans up, and the
+    driver's error replaces the interrupt: the run would go on.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -479,12 +480,12 @@ def _raise_interrupt(error: BaseException) -> None:
 def _translate(error: SQLAlchemyError | psycopg.Error, url: URL) -> CatalogError:
     cause = getattr(error, "orig", None) or error
     state = _state(error)
-    said = _first_line(cause)
+    reason = _first_line(cause)
     if _is_login(error):
         return DatabaseUnavailable(
-            f"the database refuses the login of {url.username}: {said}; check HAIER_DATABASE_URL"
+            f"the database refuses the login of {url.username}: {reason}; check HAIER_DATABASE_URL"
         )
-    if "unsupported startup parameter" in said or "transaction blocks not allowed" in said:
+    if "unsupported startup parameter" in reason or "transaction blocks not allowed" in reason:
         return CatalogError(POOLED)
     if _is_away(error):
         return _away(error, url)
@@ -496,29 +497,29 @@ def _translate(error: SQLAlchemyError | psycopg.Error, url: URL) -> CatalogError
         return CatalogError(_waited(None))
     if state == "25006":
         return CatalogError(
-            f"the database can only be read: {said}; name one that can be written "
+            f"the database can only be read: {reason}; name one that can be written "
             "in HAIER_DATABASE_URL"
         )
     if state in ("53100", "53200"):
         return CatalogError(
-            f"the database has run out of room: {said}; free some and start the sync again"
+            f"the database has run out of room: {reason}; free some and start the sync again"
         )
-    return CatalogError(f"the database refused: {said}")
+    return CatalogError(f"the database refused: {reason}")
 
 
 def _away(error: BaseException, url: URL) -> DatabaseUnavailable:
-    said = _first_line(getattr(error, "orig", None) or error)
+    reason = _first_line(getattr(error, "orig", None) or error)
     where = url.query.get("host") or f"{url.host}:{url.port or 5432}"
     return DatabaseUnavailable(
-        f"the database at {where} cannot be reached: {said}; "
+        f"the database at {where} cannot be reached: {reason}; "
         "check that it runs and that HAIER_DATABASE_URL is right"
     )
 
 
 def _is_login(error: BaseException) -> bool:
-    said = str(error)
+    reason = str(error)
     return (_state(error) or "").startswith("28") or (
-        "authentication failed" in said or "no pg_hba.conf entry" in said
+        "authentication failed" in reason or "no pg_hba.conf entry" in reason
     )
 
 
@@ -526,8 +527,8 @@ def _is_away(error: BaseException) -> bool:
     """Whether the server left in mid-work, or is not there (yet)."""
     if getattr(error, "connection_invalidated", False) or _state(error) in _RESTART_STATES:
         return True
-    # What no server said with a code is about the connection, where it was no statement that
-    # failed; else the driver refuses what it was given, which no waiting mends.
+    # An error without a code of the server's is about the connection, unless a statement failed:
+    # then the driver refuses its parameters, and waiting does not help.
     is_connecting = isinstance(error, DBAPIError) and error.statement is None
     silent = isinstance(getattr(error, "orig", None), psycopg.OperationalError)
     return is_connecting and silent and _state(error) is None and not _is_login(error)

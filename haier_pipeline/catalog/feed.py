@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, text
 from haier_pipeline.catalog.database import transaction, translated
 from haier_pipeline.errors import InvalidInput, PositionGone
 
-#: How long a position can be used, and so how long a removal is told.
+#: How long a position can be used, and so how long a removal is reported.
 POSITION_DAYS = 7
 # Transactions in progress that a position names; with more of them it stands a little further back.
 _MOST_OPEN = 200
@@ -56,9 +56,9 @@ class Snapshot:
         return self.open[0] if self.open else self.xmax
 
     @classmethod
-    def read(cls, moment: int, said: str) -> "Snapshot":
-        """Of PostgreSQL's own words, ``xmin:xmax:open,…``."""
-        _, xmax, open_ = said.split(":")
+    def read(cls, moment: int, snapshot: str) -> "Snapshot":
+        """Read PostgreSQL's text form, ``xmin:xmax:open,…``."""
+        _, xmax, open_ = snapshot.split(":")
         found = tuple(sorted(int(each) for each in open_.split(",") if each))
         if len(found) > _MOST_OPEN:
             # Seeing less than there was to see costs a repetition and loses nothing.
@@ -67,7 +67,7 @@ class Snapshot:
 
     @property
     def parts(self) -> list[int]:
-        """Numbers that say the same."""
+        """The same as numbers."""
         return [self.moment, self.xmax, *self.open]
 
 
@@ -99,16 +99,18 @@ class Position:
         return base64.urlsafe_b64encode(packed).decode().rstrip("=")
 
     @classmethod
-    def parse(cls, said: str, feed: "Feed") -> "Position":
-        """The position that was handed out as these words.
+    def parse(cls, encoded: str, feed: "Feed") -> "Position":
+        """The position that was handed out in this encoded form.
 
         Raises:
-            InvalidInput: they are no position, or one of another list.
+            InvalidInput: it is no position, or one of another list.
         """
         try:
-            packed = base64.b64decode(said + "=" * (-len(said) % 4), altchars=b"-_", validate=True)
+            packed = base64.b64decode(
+                encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True
+            )
             unpacker = zlib.decompressobj()
-            # More than any position has is somebody's attack on the memory.
+            # Longer than any position: such a text could exhaust the memory.
             plain = unpacker.decompress(packed, 20_000)
             table, dealer, place, seen, aim, last = json.loads(plain)
             position = cls(
@@ -148,23 +150,23 @@ class Feed:
         """A row as a JSON object, in SQL."""
         return _object(self.shown | {"removed": "false"})
 
-    def place_in_order(self, said: Sequence[Any]) -> tuple[Any, ...]:
-        """``change_xid`` and key, of the same in JSON.
+    def place_in_order(self, parts: Sequence[Any]) -> tuple[Any, ...]:
+        """Read ``change_xid`` and key from their JSON form.
 
         Raises:
             ValueError: it is something else.
         """
-        return _number(said[0]), *self.read_key(said[1:])
+        return _number(parts[0]), *self.read_key(parts[1:])
 
-    def read_key(self, said: Sequence[Any]) -> tuple[Any, ...]:
-        """The key, of the same in JSON.
+    def read_key(self, parts: Sequence[Any]) -> tuple[Any, ...]:
+        """Read the key from its JSON form.
 
         Raises:
             ValueError: it is something else.
         """
         return tuple(
             date.fromisoformat(part) if kind == "date" else str(part)
-            for part, kind in zip(said, self.key.values(), strict=True)
+            for part, kind in zip(parts, self.key.values(), strict=True)
         )
 
 
@@ -351,7 +353,7 @@ def start_anew(engine: Engine) -> None:
 
 def forget_removed(engine: Engine) -> int:
     """Remove the notes of removals that no position can ask for any more; returns how many."""
-    # A day longer: a note bears the time at which its transaction began.
+    # A day longer: a note holds the time at which its transaction began.
     statement = text(
         "DELETE FROM catalog_removed"
         " WHERE removed_at < clock_timestamp() - make_interval(days => :days)"

@@ -1,4 +1,4 @@
-"""Who works on what: locks that vanish with the process that holds them."""
+"""Locks on partitions and dealers, which PostgreSQL frees when the process that holds them ends."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -84,7 +84,7 @@ def _keep(
     released: threading.Event,
     lost: Callable[[], object],
 ) -> None:
-    """Look after the lock until it is released, then end its connection."""
+    """Check the lock until it is released, and then end its connection."""
     while not released.wait(KEEP_SECONDS):
         try:
             if connection is not None:
@@ -99,8 +99,8 @@ def _keep(
                 _end(connection)
             connection = None
     if connection is not None:
-        # Said, not only hung up: the server takes a moment to see that a connection is gone, and
-        # the next run may begin in that moment.
+        # Unlocked before the connection is closed: the server takes a moment to see that a
+        # connection is gone, and the next run may begin in that moment.
         with suppress(SQLAlchemyError):
             connection.execute(text("SELECT pg_advisory_unlock_all()"))
         _end(connection)
@@ -115,7 +115,7 @@ def _end(connection: Connection) -> None:
 def lock_dealer(connection: Connection, dealer: str) -> None:
     """Let one load of a dealer work at a time; free again when the transaction ends.
 
-    It waits as long as for any other lock; who holds it is said meanwhile.
+    It waits as long as for any other lock; who holds it is logged meanwhile.
     """
     connection.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))"),

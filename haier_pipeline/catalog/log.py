@@ -38,7 +38,9 @@ STATUS_LABELS: Mapping[str, tuple[str, str]] = {
 #: The message of a row whose run was killed.
 DEAD_RUN = "the run ended without a word: its process was killed or the machine went down"
 
-#: An order that has waited for longer will hardly begin: its process is gone.
+#: The message of a row that was accepted and not begun within `MOST_WAIT`.
+NEVER_BEGUN = "never started: what was to run it is gone"
+#: A sync that has waited for longer will hardly begin: its process is gone.
 MOST_WAIT = timedelta(minutes=10)
 
 _OPEN = haier_sync_log.c.status.not_in(FINAL_STATUSES)
@@ -167,16 +169,49 @@ def record_query(
 
 def accept(connection: Connection, attempt: Attempt) -> int:
     """Note an attempt that is asked for but has not begun; ``begin`` takes the row over."""
-    row = insert(haier_sync_log).values(
-        sync_type=attempt.sync_type,
-        asset_key=attempt.asset_key,
-        dealer=attempt.dealer,
-        sync_date=attempt.sync_date,
-        run_id=attempt.run_id,
-        root_run_id=attempt.root_run_id,
-        status="pending",
-    )
+    row = insert(haier_sync_log).values(new_row(attempt, status="pending"))
     return int(connection.execute(row.returning(haier_sync_log.c.id)).scalar_one())
+
+
+def new_row(attempt: Attempt, **columns: Any) -> dict[str, Any]:
+    """The values of a row to insert for the attempt, ``columns`` among them.
+
+    Attempts are counted by asset, partition and root run.
+    """
+    table = haier_sync_log.c
+    earlier = (
+        select(func.count())
+        .where(
+            table.root_run_id == attempt.root_run_id,
+            table.asset_key == attempt.asset_key,
+            table.dealer == attempt.dealer,
+            table.sync_date == attempt.sync_date,
+        )
+        .scalar_subquery()
+    )
+    return {
+        "sync_type": attempt.sync_type,
+        "asset_key": attempt.asset_key,
+        "dealer": attempt.dealer,
+        "sync_date": attempt.sync_date,
+        "run_id": attempt.run_id,
+        "root_run_id": attempt.root_run_id,
+        "attempt": earlier + 1,
+        **columns,
+    }
+
+
+def ended_columns(result: Result) -> dict[str, Any]:
+    """What the result writes into a row, but for the time."""
+    return {
+        "status": result.status,
+        "message": result.message,
+        "total_count": result.total,
+        "success_count": result.success,
+        "failed_count": result.failed,
+        "metadata": dict(result.metadata),
+        "checks": [check.as_json() for check in result.checks],
+    }
 
 
 def waiting(connection: Connection, dealer: str, asset_key: str) -> str | None:
@@ -204,10 +239,16 @@ def waiting(connection: Connection, dealer: str, asset_key: str) -> str | None:
 
 
 def give_up(engine: Engine, run_id: str, message: str) -> int:
-    """Fail what was accepted under this run and has not begun; returns how many rows that were."""
+    """Fail what was accepted under this run and has not begun; returns how many rows that were.
+
+    Pending rows without a run are those of the run ``""``.
+    """
     statement = (
         update(haier_sync_log)
-        .where(haier_sync_log.c.run_id == run_id, haier_sync_log.c.status == "pending")
+        .where(
+            func.coalesce(haier_sync_log.c.run_id, "") == run_id,
+            haier_sync_log.c.status == "pending",
+        )
         .values(status="failed", message=message, completed_at=func.clock_timestamp())
     )
     return transaction(engine, lambda connection: connection.execute(statement).rowcount)
@@ -255,25 +296,8 @@ def begin(engine: Engine, attempt: Attempt) -> int:
         )
         .returning(haier_sync_log.c.id)
     )
-    earlier = (
-        select(func.count())
-        .where(
-            haier_sync_log.c.root_run_id == attempt.root_run_id,
-            haier_sync_log.c.asset_key == attempt.asset_key,
-            haier_sync_log.c.dealer == attempt.dealer,
-        )
-        .scalar_subquery()
-    )
     row = insert(haier_sync_log).values(
-        sync_type=attempt.sync_type,
-        asset_key=attempt.asset_key,
-        dealer=attempt.dealer,
-        sync_date=attempt.sync_date,
-        run_id=attempt.run_id,
-        root_run_id=attempt.root_run_id,
-        attempt=earlier + 1,
-        status="processing",
-        started_at=func.clock_timestamp(),
+        new_row(attempt, status="processing", started_at=func.clock_timestamp())
     )
     statement = row.returning(haier_sync_log.c.id)
 
@@ -293,16 +317,7 @@ def finish(connection: Connection, row: int, result: Result) -> bool:
     statement = (
         update(haier_sync_log)
         .where(haier_sync_log.c.id == row, _OPEN)
-        .values(
-            status=result.status,
-            message=result.message,
-            total_count=result.total,
-            success_count=result.success,
-            failed_count=result.failed,
-            metadata=dict(result.metadata),
-            checks=[check.as_json() for check in result.checks],
-            completed_at=func.clock_timestamp(),
-        )
+        .values(**ended_columns(result), completed_at=func.clock_timestamp())
     )
     return connection.execute(statement).rowcount == 1
 

@@ -2,7 +2,7 @@
 
 A client is a ``client_id`` at an origin (scheme, host, port) of the platform: that is whom the
 platform counts, whatever dealers share it. The rule that turns past bookings into new ones belongs
-to the platform's client; here is only the place where all processes meet.
+to the platform's client; here the bookings are only stored.
 """
 
 import math
@@ -15,7 +15,7 @@ from haier_pipeline.catalog.database import dump_json, transaction
 
 # What is older matters neither to a window of one second nor to catching up after a stall.
 _KEEP_SECONDS = 2.5
-# A process that has booked nothing for so long no longer has a say in how fast the others may be.
+# A process that has booked nothing for so long no longer limits the rate of the others.
 _SHARE_SECONDS = 60.0
 # Up to this rate every call has its own entry. Of a faster client those of 20 ms share one, as if
 # all had left with the last of them: so the row stays small enough to be kept in one page.
@@ -62,10 +62,10 @@ class SharedLedger:
             if found is None:
                 connection.execute(_ADD, self._key)
                 found = connection.execute(_LOCK, self._key).one()
-            booked, counts, said, now = found
+            booked, counts, rates, now = found
             rates = {
                 name: moment
-                for name, moment in said.items()
+                for name, moment in rates.items()
                 # A moment ahead of the clock was written before the clock was set back.
                 if now - _SHARE_SECONDS < moment <= now + _SHARE_SECONDS
             } | {str(rate): now}

@@ -10,24 +10,21 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import ARRAY, Connection, Engine, String, bindparam, func, select, text, update
+from sqlalchemy import ARRAY, Connection, Engine, String, bindparam, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.database import transaction
 from haier_pipeline.catalog.locks import KEEP_SECONDS, PARTITION_KEY_SQL
-from haier_pipeline.catalog.log import DEAD_RUN, Attempt, Check, Result
+from haier_pipeline.catalog.log import DEAD_RUN, MOST_WAIT, Attempt, Check, Result
 from haier_pipeline.catalog.tables import FINAL_STATUSES, haier_sync_log
 
 # An attempt opens its row first and takes its lock right after.
 YOUNG_SECONDS = 10
 # After a restart of the server every live run takes its lock again.
 RESTART_SECONDS = 30 + KEEP_SECONDS
-# Between its last row and its end a run only says goodbye.
-FAREWELL_SECONDS = 45
-UNBEGUN_SECONDS = 600
-
-NEVER_BEGUN = "never started: what was to run it is gone"
+# How long a process may live on after its run has ended its last row: it closes its connections.
+EXIT_SECONDS = 45
 
 
 @dataclass(frozen=True)
@@ -124,35 +121,12 @@ def _add_checks(connection: Connection, change: Checked) -> None:
 
 
 def _values(change: Missing) -> dict[str, Any]:
-    attempt, result, table = change.attempt, change.result, haier_sync_log.c
-    earlier = (
-        select(func.count())
-        .where(
-            table.dealer == attempt.dealer,
-            table.sync_date == attempt.sync_date,
-            table.asset_key == attempt.asset_key,
-            table.root_run_id == attempt.root_run_id,
-        )
-        .scalar_subquery()
+    return log.new_row(
+        change.attempt,
+        **log.ended_columns(change.result),
+        started_at=change.started_at,
+        completed_at=change.completed_at,
     )
-    return {
-        "sync_type": attempt.sync_type,
-        "asset_key": attempt.asset_key,
-        "dealer": attempt.dealer,
-        "sync_date": attempt.sync_date,
-        "run_id": attempt.run_id,
-        "root_run_id": attempt.root_run_id,
-        "attempt": earlier + 1,
-        "status": result.status,
-        "message": result.message,
-        "total_count": result.total,
-        "success_count": result.success,
-        "failed_count": result.failed,
-        "metadata": dict(result.metadata),
-        "checks": [check.as_json() for check in result.checks],
-        "started_at": change.started_at,
-        "completed_at": change.completed_at,
-    }
 
 
 def note_check(
@@ -220,7 +194,7 @@ SELECT run_id FROM haier_sync_log
 WHERE run_id = ANY(:run_ids) AND asset_key IS NOT NULL AND {_SERVER_IS_UP}
 GROUP BY run_id
 HAVING bool_and(completed_at IS NOT NULL)
-   AND max(completed_at) < clock_timestamp() - make_interval(secs => :farewell)
+   AND max(completed_at) < clock_timestamp() - make_interval(secs => :exit_time)
    AND bool_and({_LOCK_IS_FREE})
 """
 
@@ -245,30 +219,19 @@ def silent(engine: Engine, run_ids: Collection[str]) -> list[str]:
     if not run_ids:
         return []
     statement = text(_SILENT).bindparams(bindparam("run_ids", list(run_ids), ARRAY(String)))
-    values = {"farewell": FAREWELL_SECONDS, "restart": RESTART_SECONDS}
+    values = {"exit_time": EXIT_SECONDS, "restart": RESTART_SECONDS}
     return transaction(
         engine, lambda connection: list(connection.execute(statement, values).scalars())
     )
 
 
 def unbegun(engine: Engine) -> list[str]:
-    """The runs of rows that were accepted ten minutes ago or earlier and have not begun."""
+    """The runs of rows that were accepted longer than `MOST_WAIT` ago and have not begun."""
     statement = text(
         "SELECT DISTINCT coalesce(run_id, '') FROM haier_sync_log WHERE status = 'pending'"
-        " AND created_at < clock_timestamp() - make_interval(secs => :old)"
+        " AND created_at < clock_timestamp() - CAST(:wait AS interval)"
     )
-    values = {"old": UNBEGUN_SECONDS}
+    values = {"wait": MOST_WAIT}
     return transaction(
         engine, lambda connection: list(connection.execute(statement, values).scalars())
     )
-
-
-def give_up(engine: Engine, run_id: str) -> int:
-    """Fail the rows of ``unbegun`` under this run; returns how many."""
-    table = haier_sync_log.c
-    statement = (
-        update(haier_sync_log)
-        .where(func.coalesce(table.run_id, "") == run_id, table.status == "pending")
-        .values(status="failed", message=NEVER_BEGUN, completed_at=func.clock_timestamp())
-    )
-    return transaction(engine, lambda connection: connection.execute(statement).rowcount)

@@ -1,7 +1,7 @@
 """What is removed once it is old: log rows, rejected records, raw answers, notes of removals.
 
 In small steps, each a transaction of its own, so that a removal which is stopped goes on where it
-was and never stands in a sync's way. The catalog tables themselves are never touched. Answers go by
+was and does not block a sync. The catalog tables themselves are never touched. Answers go by
 dropping the partitions that hold them, which frees the disk at once and leaves nothing to vacuum.
 """
 

@@ -1,6 +1,6 @@
 """The token that all processes of a client share, encrypted, one row for each client and secret.
 
-Only the place where they meet: what a token is and when a new one is needed belongs to the
+Only stored here: what a token is and when a new one is needed belongs to the
 platform's client. The key is made from the client's own secret, so that no key of this
 installation's is needed, and who has another secret is given nothing.
 """
@@ -15,8 +15,8 @@ from sqlalchemy import Connection, Engine, text
 
 from haier_pipeline.catalog.database import transaction
 
-# How long the others wait for one that renews, and for one that tries a new token out, in case it
-# has died over it.
+# How long the others wait for a process that renews, and for one that tries a new token out,
+# before they take it for dead.
 _RENEW_SECONDS = 20.0
 _TRY_SECONDS = 10.0
 

@@ -31,7 +31,7 @@ def upgrade() -> None:
 def rekey() -> None:
     """Encrypt all stored secrets anew under the newest key of HAIER_SECRET_KEY."""
     with opened() as installation:
-        count = installation.dealers.encrypt_anew()
+        count = installation.dealer_editor.encrypt_anew()
     print_line(f"Encrypted anew: {count} dealers. The older keys are not needed for them any more.")
 
 

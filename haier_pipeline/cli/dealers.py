@@ -161,7 +161,7 @@ def create(
     """Store a dealer. Secrets come from a prompt, a file or variables, never from an argument."""
     values = given.values(prompt=True)
     with opened() as installation:
-        dealer = installation.dealers.create(name, values, active=not inactive)
+        dealer = installation.dealer_editor.create(name, values, active=not inactive)
     _print_dealer(dealer, as_json)
 
 
@@ -181,8 +181,7 @@ def update(
     if not values:
         raise InvalidInput("nothing to change was given; see --help")
     with opened() as installation:
-        dealers = installation.dealers
-        dealer = dealers.update(dealers.find(name).id, values)
+        dealer = installation.dealer_editor.update(installation.dealers.find(name), values)
     _print_dealer(dealer, as_json)
 
 
@@ -190,16 +189,16 @@ def update(
 def enable(name: Name, as_json: AsJson = False) -> None:
     """Let a dealer sync."""
     with opened() as installation:
-        dealers = installation.dealers
-        _print_dealer(dealers.enable(dealers.find(name).id), as_json)
+        dealer = installation.dealers.find(name)
+        _print_dealer(installation.dealer_editor.enable(dealer), as_json)
 
 
 @config.command()
 def disable(name: Name, as_json: AsJson = False) -> None:
     """Let a dealer sync no more; a sync at work stops at its next batch."""
     with opened() as installation:
-        dealers = installation.dealers
-        _print_dealer(dealers.disable(dealers.find(name).id), as_json)
+        dealer = installation.dealers.find(name)
+        _print_dealer(installation.dealer_editor.disable(dealer), as_json)
 
 
 @config.command()
@@ -208,19 +207,20 @@ def delete(
 ) -> None:
     """Delete a dealer's configuration; its catalog, answers and log stay."""
     with opened() as installation:
-        dealers = installation.dealers
-        number = dealers.find(name).id
+        dealer = installation.dealers.find(name)
         if not yes and not typer.confirm(f"Delete the dealer {name}?", err=True):
             raise InvalidInput("nothing was deleted")
-        dealers.delete(number)
+        installation.dealer_editor.delete(dealer)
     note(f"{name} is deleted; its catalog and log stay.")
 
 
 @config.command()
 def test(name: Name, as_json: AsJson = False) -> None:  # noqa: PT028 - a command, not a test
     """Ask the platform for a token, then for the listing; exit 1 where one does not work."""
+    from haier_pipeline.sync.trial import try_connection
+
     with opened() as installation:
-        trial = installation.dealers.test(name)
+        trial = try_connection(installation.dealers, name)
     if as_json:
         _print_json({"ok": trial.ok, "failed": trial.failed, "message": trial.message})
     else:
@@ -252,11 +252,12 @@ def _secrets(path: Path | None, *, from_env: bool, prompt: bool) -> dict[str, st
     if path is not None:
         return _read_secrets(path)
     if from_env:
-        secret = ("client_secret", "password", "seller_password", "customer_password")
+        from haier_pipeline.platform.config import SECRET_FIELDS
+
         return {
             key: os.environ[variable]
             for variable, key in DEALER_VARIABLES.items()
-            if key in secret and os.environ.get(variable)
+            if key in SECRET_FIELDS and os.environ.get(variable)
         }
     if not prompt:
         return {}
@@ -271,8 +272,11 @@ def _secrets(path: Path | None, *, from_env: bool, prompt: bool) -> dict[str, st
 
 
 def _read_secrets(path: Path) -> dict[str, str]:
-    known = {*SECRET_QUESTIONS, "customer_password"}
-    by_variable = {variable: key for variable, key in DEALER_VARIABLES.items() if key in known}
+    from haier_pipeline.platform.config import SECRET_FIELDS
+
+    by_variable = {
+        variable: key for variable, key in DEALER_VARIABLES.items() if key in SECRET_FIELDS
+    }
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         text = _decode(data)
@@ -289,8 +293,10 @@ def _read_secrets(path: Path) -> dict[str, str]:
         key = key.strip().removeprefix("export ").strip()
         key = by_variable.get(key, key)
         # The line is not repeated: it may be a secret without its key.
-        if not separator or key not in known:
-            raise InvalidInput(f"{path}, line {place}: write key=value; keys: {sorted(known)}")
+        if not separator or key not in SECRET_FIELDS:
+            raise InvalidInput(
+                f"{path}, line {place}: write key=value; keys: {sorted(SECRET_FIELDS)}"
+            )
         if key in secrets:
             raise InvalidInput(f"{path}, line {place}: {key} stands there twice; leave one")
         secrets[key] = _unquoted(value.strip())

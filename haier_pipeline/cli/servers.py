@@ -120,7 +120,7 @@ def api(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8300,
 ) -> None:
     """Run REST and the admin pages alone, until Ctrl-C."""
-    from haier_pipeline.orchestration.launch import ProcessLauncher, dagster_problem
+    from haier_pipeline.orchestration.launch import ProcessLauncher
     from haier_pipeline.server.ports import require_free
     from haier_pipeline.web import serving
     from haier_pipeline.web.app import build_app
@@ -140,7 +140,6 @@ def api(
             launch=ProcessLauncher(
                 installation.settings.home / "syncs", lambda: installation.engine
             ),
-            dagster_problem=lambda: dagster_problem(installation.engine),
         )
         serving.run(
             app, host=host, port=port, trusted_proxies=installation.settings.trusted_proxies

@@ -12,12 +12,12 @@ from typing import Any
 
 import dagster as dg
 
-from haier_pipeline.catalog import watch
 from haier_pipeline.catalog.log import Check
+from haier_pipeline.catalog.views import latest
 from haier_pipeline.domain.assets import ASSETS, FRESHNESS
 from haier_pipeline.orchestration.partitions import date_and_dealer
 from haier_pipeline.orchestration.shared import Shared
-from haier_pipeline.sync import notices
+from haier_pipeline.sync import incidents
 
 
 def check_specs(*assets: str) -> list[dg.AssetCheckSpec]:
@@ -90,8 +90,8 @@ def fresh_check(shared: Shared) -> dg.AssetChecksDefinition:
 
 def stale_dealers(shared: Shared, now: datetime) -> dict[str, list[str]]:
     """What is stale, by active dealer; an empty list where all is fresh."""
-    loads = watch.last_loads(shared.engine)
-    return dict(notices.complaints(now, loads, shared.active_dealers()))
+    loads = latest.last_loads(shared.engine)
+    return dict(incidents.stale_catalogs(now, loads, shared.active_dealers()))
 
 
 def freshness(stale: Mapping[str, Sequence[str]]) -> dg.AssetCheckResult:

@@ -14,10 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Final
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from haier_pipeline.catalog import log
-from haier_pipeline.catalog.database import translated
 from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import CatalogError, HaierError
 from haier_pipeline.server.files import open_private, private_folder
@@ -75,18 +74,3 @@ class ProcessLauncher:
         except HaierError:
             # The database is away; the sensor that looks for dead runs fails the row later.
             return
-
-
-def dagster_problem(engine: Engine) -> str | None:
-    """Why Dagster's storage cannot be used, ``None`` where it can, or where the first run will make
-    it.
-
-    Asked in SQL: importing Dagster costs seconds and 100 MB, which REST has no other use for.
-    """
-    try:
-        with translated(engine), engine.connect() as connection:
-            if connection.scalar(text("SELECT to_regclass('dagster.runs')")) is not None:
-                connection.execute(text("SELECT 1 FROM dagster.runs LIMIT 1"))
-    except HaierError:
-        return "its storage cannot be read"
-    return None

@@ -19,7 +19,7 @@ import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, EventLogEntry, EventLogRecord
 from sqlalchemy import Engine
 
-from haier_pipeline.catalog import repair
+from haier_pipeline.catalog import log, repair
 from haier_pipeline.orchestration.events import KINDS, Steps, evaluation, seen_run, time_of
 from haier_pipeline.orchestration.unreadable import Unreadable
 from haier_pipeline.sync.reconcile import Seen, decide, lone_checks
@@ -195,9 +195,7 @@ class Reconciler:
                 if run.status == DagsterRunStatus.CANCELING:
                     self._instance.report_run_canceled(run, "The run's process is gone.")
                 else:
-                    self._instance.report_run_failed(
-                        run, "The run's process was killed or the machine went down."
-                    )
+                    self._instance.report_run_failed(run, log.DEAD_RUN)
         return closed + self._fail_unbegun()
 
     def _fail_unbegun(self) -> int:
@@ -207,5 +205,7 @@ class Reconciler:
         known = self._instance.get_runs(dg.RunsFilter(run_ids=waiting))
         alive = {run.run_id for run in known if not run.is_finished}
         return sum(
-            repair.give_up(self._engine, run_id) for run_id in waiting if run_id not in alive
+            log.give_up(self._engine, run_id, log.NEVER_BEGUN)
+            for run_id in waiting
+            if run_id not in alive
         )

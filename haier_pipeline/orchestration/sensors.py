@@ -14,7 +14,7 @@ from typing import TypeVar
 import dagster as dg
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
-from haier_pipeline.catalog import watch
+from haier_pipeline.catalog.views import latest
 from haier_pipeline.domain.assets import FRESHNESS
 from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.checks import freshness, stale_dealers
@@ -24,8 +24,9 @@ from haier_pipeline.orchestration.reconcile import Reconciler
 from haier_pipeline.orchestration.schedules import PLANS, run_tags
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.orchestration.unreadable import Unreadable
-from haier_pipeline.sync import notices
-from haier_pipeline.sync.notices import Incident
+from haier_pipeline.platform import webhook
+from haier_pipeline.sync import incidents
+from haier_pipeline.sync.incidents import Incident
 
 T = TypeVar("T")
 
@@ -109,7 +110,7 @@ def dealers_sensor(shared: Shared) -> dg.SensorDefinition:
         new = first_syncs(
             active,
             None if before is None else before.active,
-            watch.has_synced(shared.engine, active),
+            latest.has_synced(shared.engine, active),
         )
         looks = 1 if before is None else before.looks + 1
         partitions = [Partition(dealer, today()) for dealer in new]
@@ -144,17 +145,17 @@ def next_notice(known: Mapping[str, Incident], now: Mapping[str, Incident]) -> N
     """The next message that the receiver lacks: one for each incident, then what is over."""
     for key, incident in now.items():
         if key not in known:
-            return Notice(notices.begun_text(incident), {**known, key: incident})
+            return Notice(incidents.begun_text(incident), {**known, key: incident})
     for key, incident in known.items():
         if key not in now:
             rest = {other: one for other, one in known.items() if other != key}
-            return Notice(notices.over_text(incident), rest)
+            return Notice(incidents.over_text(incident), rest)
     return None
 
 
 def notices_sensor(shared: Shared) -> dg.SensorDefinition:
     """The sensor that tells a robot of failures."""
-    patience = notices.Patience()
+    patience = webhook.Backoff()
 
     @dg.sensor(
         name="notices",
@@ -169,14 +170,14 @@ def notices_sensor(shared: Shared) -> dg.SensorDefinition:
             return dg.SkipReason("HAIER_WEBHOOK_URL is not set: nobody is told")
         stored = read_cursor(context.cursor, list[Incident]) or []
         known = {one.key: one for one in stored}
-        now = notices.current(
+        now = incidents.current(
             shared.engine, datetime.now(UTC), shared.active_dealers(), list(known.values())
         )
         if wait := patience.wait(time.monotonic()):
             return dg.SkipReason(f"the robot did not take the last message; again in {wait:.0f} s")
         sent, failure = 0, None
         while sent < MOST_NOTICES and failure is None and (notice := next_notice(known, now)):
-            failure = notices.deliver(url, notice.text)
+            failure = webhook.deliver(url, notice.text)
             if failure is None:
                 known = dict(notice.after)
                 sent += 1

@@ -1,9 +1,8 @@
 """The dealer's account: payer balances, and the logistics of tracked orders.
 
-Both are fetched on their own, beside the catalog and never in its way.
+Both are fetched on their own, independent of the catalog.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
@@ -23,17 +22,17 @@ from haier_pipeline.platform.answers import (
 from haier_pipeline.platform.fanout import fan_out
 from haier_pipeline.rules import ParcelStatus
 from haier_pipeline.sync.fetch import PREVIEW_ROWS, WORKERS, Meter, flaws, rejected_records
-from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome
+from haier_pipeline.sync.run import Outcome, SyncRun, outcome
 
 
 def fetch_balances(run: SyncRun) -> Outcome:
     """Fetch the balance of each of the dealer's payer accounts, in CNY."""
     asset = "account_balances"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.require_today()
-        meter = Meter(run.client)
-        answer = run.client.get_balances()
+        meter = Meter(run.client())
+        answer = run.client().get_balances()
         balances = [
             {
                 "payer_account_code": record.value.payer_account_code,
@@ -52,22 +51,20 @@ def fetch_balances(run: SyncRun) -> Outcome:
         total = sum((balance["balance"] for balance in balances), start=0)
         parts = [f"{len(balances)} payer accounts, {total} CNY in all"]
         shown = ["payer_account_code", "payer_account_name", "sale_group_name", "balance"]
-        return {
-            asset: outcome(
-                success=len(balances),
-                failed=len(answer.rejected),
-                message="; ".join(parts + flaws(answer.rejected, answer.duplicates)),
-                metadata={"records": len(balances), "rejected_records": len(answer.rejected)}
-                | meter.metadata(),
-                preview=[
-                    {name: balance[name] for name in shown} for balance in balances[:PREVIEW_ROWS]
-                ],
-                flawed=bool(answer.duplicates),
-            )
-        }
+        return outcome(
+            success=len(balances),
+            failed=len(answer.rejected),
+            message="; ".join(parts + flaws(answer.rejected, answer.duplicates)),
+            metadata={"records": len(balances), "rejected_records": len(answer.rejected)}
+            | meter.metadata(),
+            preview=[
+                {name: balance[name] for name in shown} for balance in balances[:PREVIEW_ROWS]
+            ],
+            flawed=bool(answer.duplicates),
+        )
 
     run.progress.begin(asset, 1)
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
@@ -77,7 +74,7 @@ def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
     """
     asset = "order_logistics"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.require_today()
         forget_people(run.engine)
         now = datetime.now(UTC)
@@ -91,11 +88,11 @@ def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
             message = "no order is tracked: there is none in tracked_order that is under way"
             if under_way:
                 message = f"none of the {len(under_way)} orders under way is to be asked for yet"
-            return {asset: outcome(success=0, failed=0, message=message, metadata={"records": 0})}
-        meter = Meter(run.client)
+            return outcome(success=0, failed=0, message=message, metadata={"records": 0})
+        meter = Meter(run.client())
 
         def call(order: TrackedOrder) -> Answer[LogisticsRecord]:
-            return run.client.get_logistics(
+            return run.client().get_logistics(
                 order.order_code,
                 delivery_record_code=order.delivery_record_code,
                 member_id=order.member_id,
@@ -152,24 +149,22 @@ def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
         if failures:
             code, reason = next(iter(failures.items()))
             message += f"; failed: {code}: {without_telephones(reason)}"
-        return {
-            asset: outcome(
-                success=answered,
-                failed=len(failures),
-                message=message,
-                metadata={
-                    "records": entries,
-                    "orders": len(orders),
-                    "delivered": delivered,
-                    "failed_units": list(failures)[:20],
-                }
-                | meter.metadata(),
-                flawed=bool(unread),
-            )
-        }
+        return outcome(
+            success=answered,
+            failed=len(failures),
+            message=message,
+            metadata={
+                "records": entries,
+                "orders": len(orders),
+                "delivered": delivered,
+                "failed_units": list(failures)[:20],
+            }
+            | meter.metadata(),
+            flawed=bool(unread),
+        )
 
     run.progress.begin(asset, 1)
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def forget_people(engine: Engine) -> int:
@@ -179,7 +174,7 @@ def forget_people(engine: Engine) -> int:
 
 
 def deliveries(answer: Answer[LogisticsRecord]) -> list[rules.Delivery]:
-    """The order's deliveries: what each list of the platform said of each of them."""
+    """The order's deliveries: what each list of the platform holds about each of them."""
     found: dict[str, dict[str, list[list[ParcelStatus]]]] = {}
     for record in answer.records:
         entry = record.value
@@ -188,7 +183,7 @@ def deliveries(answer: Answer[LogisticsRecord]) -> list[rules.Delivery]:
         parcels = found.setdefault(name, {}).setdefault(entry.source, [])
         parcels += [[_status(status) for status in parcel] for parcel in entry.parcels]
         if entry.said is not None:
-            # Entries that speak for themselves are the steps of one parcel.
+            # Entries with a status of their own are the steps of one parcel.
             own = next((parcel for parcel in parcels if parcel), None)
             if own is None:
                 parcels.append(own := [])

@@ -1,4 +1,4 @@
-"""The asset checks: what is looked at after each step, in words and with the records at fault.
+"""The asset checks: what is checked after each step, with a description and the records at fault.
 
 Which numbers are wrong is decided by ``rules``.
 Which checks there are is declared in ``domain.assets``.
@@ -51,15 +51,15 @@ def listing_checks(
     ``days``. What an operator accepts passes, but for an empty listing.
     """
     shrank = rules.listing_shrank(before, count)
-    told = f"{count} products, the longest good listing of the last {days} days had "
-    told += str(before) if before else "none before it"
+    description = f"{count} products, the longest good listing of the last {days} days had "
+    description += str(before) if before else "none before it"
     if unreadable:
-        told += f"; {unreadable} records that cannot be read count as missing"
+        description += f"; {unreadable} records that cannot be read count as missing"
     unread = rules.too_many_unreadable(unreadable, count)
     empty = "the listing came back empty; nothing was kept"
     if unreadable:
         empty = f"as good as empty: none of {unreadable} records can be read; nothing was kept"
-    told_unread = f"{unreadable} of {unreadable + count} records cannot be read"
+    unread_share = f"{unreadable} of {unreadable + count} records cannot be read"
     return [
         _check(
             NOT_EMPTY,
@@ -70,7 +70,7 @@ def listing_checks(
         _check(
             NOT_SHRUNK,
             passed=not shrank or accept_shrink,
-            description=told + _accepting(accept_shrink, wanted=shrank),
+            description=description + _accepting(accept_shrink, wanted=shrank),
             metadata={
                 "records": count,
                 "longest_good": before or 0,
@@ -81,7 +81,7 @@ def listing_checks(
         _check(
             RECORDS_READABLE,
             passed=not unread or accept_shrink,
-            description=told_unread + _accepting(accept_shrink, wanted=unread),
+            description=unread_share + _accepting(accept_shrink, wanted=unread),
             metadata={"records": count, "unreadable": unreadable, "accepted": accept_shrink},
         ),
         codes_valid(faults),

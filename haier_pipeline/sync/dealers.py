@@ -1,7 +1,9 @@
 """Who syncs: dealers from the environment, from ``haier_config``, or the sandbox.
 
-Finding, reading, changing and trying them out belongs here. What a configuration must hold is the
-client's matter, how it is stored the catalog's.
+Finding them and reading their configurations belongs here, changing them in ``dealer_editor``,
+trying out a connection in ``trial``. What a configuration must hold is the client's matter, how it
+is stored the catalog's. A dealer is asked for by its name; only the routes that have an id in their
+path ask by it.
 """
 
 import logging
@@ -11,20 +13,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from haier_pipeline.catalog import configs
 from haier_pipeline.catalog.pace import SharedLedger
 from haier_pipeline.catalog.tokens import SharedTokens
-from haier_pipeline.errors import Conflict, InvalidConfig, InvalidInput, NotFound, PlatformError
+from haier_pipeline.errors import InvalidInput, NotFound
 from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.platform.config import (
     DEFAULTS,
     FIELDS,
     MAX_NAME_LENGTH,
     NUMBER_FIELDS,
-    ORDER_FIELDS,
     SECRET_FIELDS,
     DealerConfig,
     addresses,
@@ -38,12 +38,6 @@ ENVIRONMENT_DEALER = "haier"
 SANDBOX_DEALER = "sandbox"
 #: Stands for the dealer of the environment where a stored one has its id; those begin at 1.
 ENVIRONMENT_ID = 0
-TEST_ATTEMPT_SECONDS = 10.0
-
-_ORDER_HOSTS_SECRETS = ("ylh_client_secret", "ylh_password")
-_PLATFORMS_SECRETS = tuple(
-    key for key in FIELDS if key in SECRET_FIELDS and key not in ORDER_FIELDS
-)
 
 logger = logging.getLogger(__name__)
 
@@ -69,15 +63,6 @@ class Dealer:
     updated_at: datetime | None = None
 
 
-@dataclass(frozen=True)
-class Trial:
-    """What came of a test of the connection; ``failed`` names the call that did not work."""
-
-    ok: bool
-    failed: Literal["token", "listing"] | None
-    message: str
-
-
 class Dealers:
     """The dealers of this installation.
 
@@ -99,30 +84,18 @@ class Dealers:
         self._engine = engine
         self._environment = environment
         self._allowed_hosts = allowed_hosts
-        self._secrets = configs.Secrets(secret_keys, SECRET_FIELDS)
+        self.secrets = configs.Secrets(secret_keys, SECRET_FIELDS)
         self._sandbox = sandbox
         self._lock = threading.Lock()
         self._warned: dict[str, tuple[str, ...]] = {}
 
-    def encrypt_anew(self) -> int:
-        """Encrypt every stored secret under the newest key; returns how many dealers had any.
-
-        Raises:
-            InvalidInput: there is no key.
-        """
-        return configs.encrypt_anew(self._engine, self._secrets, all_rows=True)
-
     def is_readable(self, name: str) -> bool:
         """Whether a stored dealer's secrets can be read with the keys there are."""
         try:
-            configs.read(self._engine, name, self._secrets)
+            configs.read(self._engine, name, self.secrets)
         except InvalidInput:
             return False
         return True
-
-    def bind_old_secrets(self) -> None:
-        """Let what an older version stored be readable for its own dealer and key only."""
-        configs.encrypt_anew(self._engine, self._secrets)
 
     def active(self) -> list[str]:
         """The names of all active dealers in order; ``["sandbox"]`` where nothing is configured."""
@@ -155,11 +128,11 @@ class Dealers:
             InvalidInput: there is no such dealer.
         """
         if name == ENVIRONMENT_DEALER and "client_id" in self._environment:
-            return self._parse(name, self._environment)
-        stored = configs.read(self._engine, name, self._secrets)
+            return self.check_stored(name, self._environment)
+        stored = configs.read(self._engine, name, self.secrets)
         if stored is not None:
             self._warn_of_unknown_keys(name, stored)
-            return self._parse(name, stored)
+            return self.check_stored(name, stored)
         if name == SANDBOX_DEALER:
             # Pace, counties and patience can be tried out on the sandbox too.
             chosen = {
@@ -203,8 +176,16 @@ class Dealers:
         ]
         return [rate for rate in rates if rate]
 
-    def _parse(self, name: str, values: Mapping[str, object]) -> DealerConfig:
-        """The configuration in a stored row, of which only the known keys are read."""
+    def check(self, name: str, values: Mapping[str, object]) -> DealerConfig:
+        """Check a configuration without storing it.
+
+        Raises:
+            InvalidConfig: names every key that is missing or malformed, never its value.
+        """
+        return DealerConfig.parse(name, values, allowed_hosts=self._allowed_hosts)
+
+    def check_stored(self, name: str, values: Mapping[str, object]) -> DealerConfig:
+        """As `check`, of a stored row, in which keys that are not known are left aside."""
         known = {key: value for key, value in values.items() if key in FIELDS}
         return DealerConfig.parse(
             name, known, allowed_hosts=self._allowed_hosts, spares_orders=True
@@ -223,13 +204,11 @@ class Dealers:
                 ", ".join(unknown),
             )
 
-    # ------------------------------------------------------------------------------ keeping them
-
     def all(self, *, after: int | None = None, limit: int = 200) -> list[Dealer]:
         """The dealers by id, the one of the environment first; ``after`` is the last id seen."""
         found = [] if after is not None else self._of_environment()
         stored = configs.rows(self._engine, after=after or 0, limit=limit - len(found))
-        return found + [self._shown(row) for row in stored]
+        return found + [self.shown(row) for row in stored]
 
     def get(self, number: int) -> Dealer:
         """One dealer by id.
@@ -241,7 +220,7 @@ class Dealers:
             for dealer in self._of_environment():
                 return dealer
             raise NotFound("no dealer comes from the variables of the environment")
-        return self._shown(configs.get(self._engine, number))
+        return self.shown(configs.get(self._engine, number))
 
     def find(self, name: str) -> Dealer:
         """One dealer by name.
@@ -255,10 +234,10 @@ class Dealers:
         row = configs.find(self._engine, name)
         if row is None:
             raise NotFound(f"there is no dealer named {name!r}")
-        return self._shown(row)
+        return self.shown(row)
 
-    def value(self, name: str, key: str, default: object = None) -> object:
-        """One value of a dealer's configuration: its own, else the contract's default, else yours.
+    def value(self, name: str, key: str) -> object:
+        """One value of a dealer's configuration, else the contract's default, else ``None``.
 
         Raises:
             NotFound: there is no such dealer.
@@ -268,126 +247,7 @@ class Dealers:
             raise InvalidInput(f"{key!r} is no key of a configuration: {', '.join(FIELDS)}")
         if key in SECRET_FIELDS:
             raise InvalidInput(f"{key} is a secret; secrets are never shown")
-        value = self.find(name).config.get(key)
-        return default if value is None else value
-
-    def validate(self, name: str, values: Mapping[str, object]) -> DealerConfig:
-        """Check a configuration without storing it.
-
-        Raises:
-            InvalidConfig: names every key that is missing or malformed, never its value.
-        """
-        return DealerConfig.parse(name, values, allowed_hosts=self._allowed_hosts)
-
-    def create(self, name: str, values: Mapping[str, object], *, active: bool = True) -> Dealer:
-        """Store a new dealer.
-
-        Raises:
-            InvalidConfig: names every key at fault.
-            InvalidInput: there is no key to encrypt the secrets with (row 48).
-            Conflict: the name is taken.
-        """
-        if name == SANDBOX_DEALER:
-            raise Conflict(f"the name {SANDBOX_DEALER!r} is the built-in sandbox's")
-        config = self._secrets.encrypt(name, _canonical(self.validate(name, values), values))
-        return self._shown(configs.add(self._engine, name, config, active=active))
-
-    def replace(
-        self, number: int, values: Mapping[str, object], *, active: bool | None = None
-    ) -> Dealer:
-        """Replace the whole configuration, secrets included. Errors as in `create`.
-
-        Keys of the row that are not known here belong to others, and stay.
-        """
-        self._refuse_environment(number)
-
-        def config(row: configs.Row) -> Mapping[str, Any]:
-            checked = self.validate(row.name, values)
-            return _foreign(row.config) | self._secrets.encrypt(
-                row.name, _canonical(checked, values)
-            )
-
-        return self._shown(configs.change(self._engine, number, config=config, active=active))
-
-    def update(
-        self, number: int, changes: Mapping[str, object], *, active: bool | None = None
-    ) -> Dealer:
-        """Change some keys and leave the others; ``None`` takes a key back to its default.
-
-        A new host gets no secret that was meant for the old one: it wants them all again (row 51).
-
-        Raises:
-            InvalidConfig: names every key at fault, or the secrets that must be given again.
-            Conflict: the dealer comes from the environment.
-            NotFound: there is no such dealer.
-        """
-        self._refuse_environment(number)
-
-        def config(row: configs.Row) -> Mapping[str, Any]:
-            foreign = _foreign(row.config)
-            stored = self._secrets.decrypt(row.name, row.config)
-            before = {key: value for key, value in stored.items() if key in FIELDS}
-            after = {**before, **changes}
-            self._want_secrets_again(before, after, changes)
-            return foreign | self._secrets.encrypt(
-                row.name, _canonical(self.validate(row.name, after), after)
-            )
-
-        return self._shown(
-            configs.change(self._engine, number, config=config if changes else None, active=active)
-        )
-
-    def enable(self, number: int) -> Dealer:
-        """Let the dealer sync; its configuration must be valid. Errors as in `update`."""
-        self._refuse_environment(number)
-
-        def check(row: configs.Row) -> Mapping[str, Any]:
-            self._parse(row.name, self._secrets.decrypt(row.name, row.config))
-            stored: Mapping[str, Any] = row.config
-            return stored
-
-        return self._shown(configs.change(self._engine, number, config=check, active=True))
-
-    def disable(self, number: int) -> Dealer:
-        """Let the dealer sync no more; a sync that is at work stops at its next batch (row 47)."""
-        self._refuse_environment(number)
-        return self._shown(configs.change(self._engine, number, active=False))
-
-    def delete(self, number: int) -> None:
-        """Forget the dealer's configuration; its catalog, answers and log stay.
-
-        Raises:
-            Conflict: the dealer comes from the environment.
-            NotFound: there is no such dealer.
-        """
-        self._refuse_environment(number)
-        configs.remove(self._engine, number)
-
-    def test(self, name: str) -> Trial:
-        """Ask the platform for a token, then for the listing, and say what came of it.
-
-        Raises:
-            InvalidConfig: the configuration is not valid; no call was made (row 46).
-        """
-        config = self.config(name)
-        with self.client(config, attempt_seconds=TEST_ATTEMPT_SECONDS) as client:
-            try:
-                client.check_token()
-            except PlatformError as error:
-                return Trial(False, "token", f"The platform gives no token. {error}")
-            try:
-                answer = client.list_products()
-            except PlatformError as error:
-                failed: Literal["token", "listing"] = (
-                    "token" if error.endpoint == "token" else "listing"
-                )
-                return Trial(False, failed, f"The token works, the listing does not. {error}")
-        procurable = sum(record.value.is_sales for record in answer.records)
-        return Trial(
-            True,
-            None,
-            f"Token and listing work: {len(answer.records)} products, {procurable} procurable.",
-        )
+        return self.find(name).config.get(key)
 
     def stays_active(self, name: str) -> bool:
         """Whether a sync of the dealer that is at work may go on.
@@ -415,7 +275,8 @@ class Dealers:
             )
         ]
 
-    def _shown(self, row: configs.Row) -> Dealer:
+    def shown(self, row: configs.StoredDealer) -> Dealer:
+        """A stored dealer as it may be shown."""
         return Dealer(
             id=row.id,
             name=row.name,
@@ -429,35 +290,6 @@ class Dealers:
             updated_at=row.updated_at,
         )
 
-    def _refuse_environment(self, number: int) -> None:
-        if number == ENVIRONMENT_ID:
-            raise Conflict(
-                "this dealer comes from the variables of the environment; change it there"
-            )
-
-    def _want_secrets_again(
-        self,
-        before: Mapping[str, object],
-        after: Mapping[str, object],
-        changes: Mapping[str, object],
-    ) -> None:
-        old, new = followed(before), followed(after)
-        moved: list[str] = []
-        missing: list[str] = []
-        for key in ("base_url", "token_url", "ylh_base_url"):
-            # Each host is sent secrets of its own; what callbacks are signed with goes to nobody.
-            secrets = _ORDER_HOSTS_SECRETS if key == "ylh_base_url" else _PLATFORMS_SECRETS
-            again = [name for name in secrets if before.get(name) and name not in changes]
-            if origin(old.get(key, "")) != origin(new.get(key, "")) and again:
-                moved.append(key)
-                missing += [name for name in again if name not in missing]
-        if missing:
-            raise InvalidConfig(
-                f"{' and '.join(moved)} names another host; give its secrets again: "
-                + ", ".join(missing),
-                tuple(missing),
-            )
-
 
 def _unknown_keys(stored: object) -> tuple[str, ...]:
     """Names of keys that are not the contract's, as they may be shown."""
@@ -465,27 +297,14 @@ def _unknown_keys(stored: object) -> tuple[str, ...]:
         "".join(character if character.isprintable() else "?" for character in key)[
             :MAX_NAME_LENGTH
         ]
-        for key in sorted(_foreign(stored))
+        for key in sorted(foreign_keys(stored))
     )
 
 
-def _foreign(stored: object) -> dict[str, Any]:
-    """What others keep in a row; never read, never changed."""
+def foreign_keys(stored: object) -> dict[str, Any]:
+    """What other programs keep in a row, by keys that are not the contract's; never changed."""
     values = stored if isinstance(stored, Mapping) else {}
     return {key: value for key, value in values.items() if key not in FIELDS}
-
-
-def _canonical(config: DealerConfig, given: Mapping[str, object]) -> dict[str, Any]:
-    """The keys that were given, in the form in which they are stored; defaults stay defaults."""
-    stored: dict[str, Any] = {}
-    for key in FIELDS:
-        if is_blank(given.get(key)):
-            continue
-        checked = getattr(config, key)
-        if isinstance(checked, SecretStr):
-            checked = checked.get_secret_value()
-        stored[key] = list(checked) if isinstance(checked, tuple) else checked
-    return stored
 
 
 def _public(stored: object) -> dict[str, Any]:
@@ -511,4 +330,4 @@ def _public(stored: object) -> dict[str, Any]:
 
 def _which_secrets(stored: object) -> dict[str, bool]:
     values = stored if isinstance(stored, Mapping) else {}
-    return {key: bool(values.get(key)) for key in FIELDS if key in SECRET_FIELDS}
+    return {key: not is_blank(values.get(key)) for key in FIELDS if key in SECRET_FIELDS}

@@ -28,7 +28,7 @@ def price_products(run: SyncRun) -> Outcome:
     """Compute and store the partition's priced products from its listing and quotes."""
     asset = "priced_products"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         listing, _ = _listing(run, run.partition)
         quotes = _quotes(run, run.partition)
         products = rules.price_products(listing, quotes)
@@ -58,7 +58,7 @@ def price_products(run: SyncRun) -> Outcome:
             *product.PRICE_COLUMNS,
             "no_price_reason",
         ]
-        return {asset: outcome(
+        return outcome(
             success=len(products) - len(overlong),
             failed=len(overlong),
             message=message,
@@ -73,10 +73,10 @@ def price_products(run: SyncRun) -> Outcome:
             checks=[*price_checks(products, before), quotes_understood(flaws)],
             preview=_shown(products[priced][shown]),
             flawed=rules.lacks_amounts(quotes),
-        )}  # fmt: skip
+        )
 
     run.progress.begin(asset, 1)
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def load_catalog(run: SyncRun) -> Mapping[str, Outcome]:
@@ -90,7 +90,7 @@ def load_catalog(run: SyncRun) -> Mapping[str, Outcome]:
         products = load.read_priced(run.engine, run.partition, PREVIEW_ROWS)
         if products.empty:
             raise NothingStored(f"{run.partition.key}: there are no priced products to load")
-        counties = run.config.county_codes
+        counties = run.config().county_codes
         asked = raw.counties_asked(run.engine, run.partition, run.root_run_id).difference(counties)
         # Answers of an earlier run for a county that is configured no longer do not come back.
         answers, stock = _stock(run, run.partition, {*counties, *asked})
@@ -98,7 +98,7 @@ def load_catalog(run: SyncRun) -> Mapping[str, Outcome]:
         frames = CatalogFrames(
             answers=answers,
             stock=stock,
-            # Any product may be the record without a code: nobody is switched off for its sake.
+            # Any product may be the record without a code, so none is switched off.
             is_complete=listing is not None and listing.is_complete and not listing.nameless_count,
             counties=counties,
             asked=asked,
@@ -131,9 +131,9 @@ def find_changes(run: SyncRun) -> Outcome:
     """
     asset = "catalog_changes"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         earlier = raw.previous(run.engine, run.partition)
-        counties = run.config.county_codes
+        counties = run.config().county_codes
         now, unread_now = _state(run, run.partition, counties)
         if earlier is None:
             changes = rules.frame([], product.CHANGE_COLUMNS)
@@ -153,20 +153,18 @@ def find_changes(run: SyncRun) -> Outcome:
             message = f"{len(changes)} changes since {earlier.sync_date:%Y-%m-%d}"
         load.store_changes(run.engine, run.partition, changes)
         kinds = {kind: int((changes["kind"] == kind).sum()) for kind in product.CHANGE_KINDS}
-        told = [f"{number} {kind.replace('_', ' ')}" for kind, number in kinds.items() if number]
-        return {
-            asset: outcome(
-                success=len(changes),
-                failed=0,
-                message=": ".join([message, ", ".join(told)]) if told else message,
-                metadata={"records": len(changes), **kinds}
-                | ({"compared_with": f"{earlier.sync_date:%Y-%m-%d}"} if earlier else {}),
-                preview=_shown(changes),
-            )
-        }
+        counts = [f"{number} {kind.replace('_', ' ')}" for kind, number in kinds.items() if number]
+        return outcome(
+            success=len(changes),
+            failed=0,
+            message=": ".join([message, ", ".join(counts)]) if counts else message,
+            metadata={"records": len(changes), **kinds}
+            | ({"compared_with": f"{earlier.sync_date:%Y-%m-%d}"} if earlier else {}),
+            preview=_shown(changes),
+        )
 
     run.progress.begin(asset, 1)
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def _loaded(report: LoadReport, products: pd.DataFrame, stock: pd.DataFrame) -> dict[str, Outcome]:
@@ -180,7 +178,7 @@ def _loaded(report: LoadReport, products: pd.DataFrame, stock: pd.DataFrame) -> 
     stock_shown = ["product_code", "county_code", "sec_code", "stock", "warehouse_grade"]
     product_shown = ["product_code", "product_model", "brand", "supply_price", "market_price"]
     brands = products[["brand"]].dropna().drop_duplicates()
-    told: list[tuple[str, int, str, tuple[str, ...], pd.DataFrame]] = [
+    loaded: list[tuple[str, int, str, tuple[str, ...], pd.DataFrame]] = [
         (
             "brands",
             report.brands,
@@ -222,7 +220,7 @@ def _loaded(report: LoadReport, products: pd.DataFrame, stock: pd.DataFrame) -> 
             checks=checks[asset],
             preview=_shown(preview),
         )
-        for asset, rows, message, figures, preview in told
+        for asset, rows, message, figures, preview in loaded
     }
 
 
@@ -234,7 +232,7 @@ def _priced(run: SyncRun, partition: Partition) -> pd.DataFrame:
 def _state(
     run: SyncRun, partition: Partition, counties: Collection[str]
 ) -> tuple[pd.DataFrame, Unread]:
-    """A day as its raw answers tell it: ``product_code``, ``supply_price``, ``stock``."""
+    """A day as computed from its raw answers: ``product_code``, ``supply_price``, ``stock``."""
     listing, unread = _listing(run, partition)
     totals = rules.stock_totals(*_stock(run, partition, counties), counties)
     priced = rules.price_products(listing, _quotes(run, partition))

@@ -1,11 +1,11 @@
-"""The fetching steps: ask the platform for a partition and keep what it said as it arrives.
+"""The fetching steps: ask the platform for a partition and store its answers as they arrive.
 
 What an answer means to the catalog is decided in ``derive``. A unit is what one answer is about: a
 product of the listing, a product's price, a product's stock in one county.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -31,7 +31,7 @@ from haier_pipeline.sync.checks import (
     quotes_answered,
     stock_answered,
 )
-from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome
+from haier_pipeline.sync.run import Outcome, SyncRun, outcome
 
 U = TypeVar("U")
 
@@ -46,7 +46,7 @@ NAMED_CODES = 5
 def fetch_listing(
     run: SyncRun, product_codes: Sequence[str] = (), *, accept_shrink: bool = False
 ) -> Outcome:
-    """Fetch what the dealer may buy, or what is said of chosen products.
+    """Fetch the listing of what the dealer may buy, or of chosen products only.
 
     An empty listing, one more than half shorter than the dealer's longest good one of the last
     days, or one of which too much cannot be read is not kept: the outcome is ``failed`` with the
@@ -55,7 +55,7 @@ def fetch_listing(
     asset = "product_listings"
     chosen = [code for batch in batches(product_codes) for code in batch]
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.progress.begin(asset, 1)
         run.require_today()
         run.require_enabled()
@@ -68,21 +68,19 @@ def fetch_listing(
                 metadata: dict[str, Any] = {"records": count, "calls": 0, "reused": count}
                 why = "the attempt before judged it"
                 checks = listing_not_judged(why, [])
-                return {
-                    asset: outcome(
-                        success=count,
-                        failed=0,
-                        message=message,
-                        metadata=metadata,
-                        checks=checks,
-                    )
-                }
+                return outcome(
+                    success=count,
+                    failed=0,
+                    message=message,
+                    metadata=metadata,
+                    checks=checks,
+                )
         before = raw.longest_listing(run.engine, run.partition, run.shrink_days)
-        meter = Meter(run.client)
-        answer = run.client.list_products(chosen)
-        return {asset: _keep_listing(run, answer, chosen, before, meter, accept_shrink)}
+        meter = Meter(run.client())
+        answer = run.client().list_products(chosen)
+        return _keep_listing(run, answer, chosen, before, meter, accept_shrink)
 
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def _keep_listing(
@@ -210,13 +208,13 @@ def fetch_prices(run: SyncRun) -> Outcome:
     """Fetch the prices of the procurable products, 20 a call."""
     asset = "price_quotes"
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.require_today()
         codes = procurable_codes(run)
         tally = Tally(run, asset, codes, lambda code: (code,))
 
         def call(batch: tuple[str, ...]) -> Answer[Any]:
-            return run.client.quote_prices(batch)
+            return run.client().quote_prices(batch)
 
         for batch, answer in tally.ask(batches(tally.open), call):
             if isinstance(answer, CallFailed):
@@ -236,9 +234,9 @@ def fetch_prices(run: SyncRun) -> Outcome:
             tally.fail((c for c in missing if c in rejected), "their records cannot be read")
         columns = ["product_code", "supply_price", "invoice_price", "market_price", "reason"]
         checks = [quotes_answered(len(codes), tally.failed)]
-        return {asset: tally.outcome("products priced", columns, checks)}
+        return tally.outcome("products priced", columns, checks)
 
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
@@ -254,16 +252,17 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
         if not is_county_code(county):
             raise InvalidInput(f"county code {county!r} is not six digits, such as 110101")
 
-    def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+    def work() -> Outcome:
         run.require_today()
-        counties = list(dict.fromkeys(county_codes)) or list(run.config.county_codes)
-        # Product by product, so that a county which fails stands between answers of the others.
+        counties = list(dict.fromkeys(county_codes)) or list(run.config().county_codes)
+        # Product by product, so that `fan_out`'s stop after 50 failures in a row is not reached by
+        # one bad county.
         pairs = [(code, county) for code in procurable_codes(run) for county in counties]
         tally = Tally(run, asset, pairs, lambda pair: pair, again=_unread(run))
         unreadable: list[dict[str, Any]] = []
 
         def call(pair: tuple[str, str]) -> Answer[Any]:
-            return run.client.get_stock(*pair)
+            return run.client().get_stock(*pair)
 
         for pair, answer in tally.ask(tally.open, call):
             if isinstance(answer, CallFailed):
@@ -284,9 +283,9 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
                 tally.succeed([pair])
         columns = ["product_code", "county_code", "sec_code", "stock", "warehouse_grade"]
         checks = [stock_answered(len(pairs), tally.failed), quantities_valid(unreadable)]
-        return {asset: tally.outcome("stock answers", columns, checks)}
+        return tally.outcome("stock answers", columns, checks)
 
-    return run.attempt([asset], work)[asset]
+    return run.step(asset, work)
 
 
 def _unread(run: SyncRun) -> set[tuple[str, ...]]:
@@ -357,7 +356,7 @@ class Tally:
         self._reused = len(units) - len(self.open)
         self._succeeded = 0
         self._failures = _Failures()
-        self._meter = Meter(run.client)
+        self._meter = Meter(run.client())
         self._records: list[RawRecord] = []
         self._rejected: list[RejectedRecord] = []
         self._flushed_at = time.monotonic()
@@ -372,7 +371,7 @@ class Tally:
     ) -> Iterable[tuple[U, Answer[Any] | CallFailed]]:
         """Call for every unit, 32 at a time or as many more as the pace leaves room for, and flush
         between two answers when it is time."""
-        client = self._run.client
+        client = self._run.client()
         calls = fan_out(
             units,
             call,
@@ -385,7 +384,7 @@ class Tally:
                 yield unit, answer
                 if time.monotonic() - self._flushed_at > FLUSH_SECONDS:
                     self._flush()
-                    if not self._run.is_enabled:
+                    if not self._run.is_enabled():
                         self._disabled = True
                         return
         finally:
@@ -435,7 +434,7 @@ class Tally:
         if self._reused:
             parts.append(f"{self._reused} of them already by the attempt before")
         if failed:
-            # The commonest reason stands for all; the log's metadata has the others.
+            # Only the most frequent reason; the log's metadata has the others.
             reason = max(self._failures.reasons, key=self._failures.reasons.__getitem__)
             parts.append(f"failed: {_named(failed)}; {reason}")
         if self._repeated:
@@ -484,7 +483,7 @@ def rejected_records(rejected: Iterable[Rejected]) -> list[RejectedRecord]:
 
 
 def flaws(rejected: Sequence[Rejected], repeated: Sequence[str]) -> list[str]:
-    """What to say in a message of records that cannot be read, or came twice."""
+    """The parts of a message about records that cannot be read or came twice."""
     parts = []
     if rejected:
         parts.append(

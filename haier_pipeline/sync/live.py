@@ -1,4 +1,4 @@
-"""Live queries: what the platform says now, for a caller who waits.
+"""Live queries: the platform's present answers, for a caller who waits.
 
 Nothing is stored but a ``manual`` row of the log. What an answer looks like on the wire of REST is
 decided there.
@@ -40,10 +40,10 @@ WORKERS: Final = 32
 ATTEMPT_SECONDS: Final = 10.0
 
 
-class _Patience(threading.Event):
-    """A client's ``stop`` that comes for each thread when its caller's time is over.
+class _CallerDeadline(threading.Event):
+    """A client's ``stop`` that is set for each thread at the deadline of its caller.
 
-    The client looks at it wherever it waits, so a call of somebody who is gone ends within a
+    The client looks at it wherever it waits, so a call whose caller is gone ends within a
     quarter of a second, and its thread is free for the next one.
     """
 
@@ -89,7 +89,7 @@ class LiveQueries:
         self._lock = threading.Lock()
         self._clients: dict[str, tuple[DealerConfig, HaierClient]] = {}
         self._workers: dict[str, ThreadPoolExecutor] = {}
-        self._patience = _Patience()
+        self._deadline = _CallerDeadline()
 
     def close(self) -> None:
         """End the calls in flight."""
@@ -169,7 +169,7 @@ class LiveQueries:
         until = began + seconds
 
         def work(client: HaierClient) -> Answer[T]:
-            self._patience.begin(until)
+            self._deadline.begin(until)
             return call(client)
 
         try:
@@ -178,7 +178,7 @@ class LiveQueries:
             try:
                 answer = future.result(max(0.0, until - time.monotonic()))
             except (WaitTimeoutError, Cancelled):
-                # One that has not begun never will; one that has is out of patience as well.
+                # A call that has not begun is cancelled; one that has is ended by its own deadline.
                 future.cancel()
                 raise DeadlinePassed(
                     f"The {endpoint} call had no answer within the caller's {seconds:.1f} s.",
@@ -201,10 +201,10 @@ class LiveQueries:
         with self._lock:
             known = self._clients.get(dealer)
             if known is None or known[0] != config:
-                # The one it replaces is left to the calls that are under way on it.
+                # Calls that are under way go on with the client that is replaced.
                 client = self._dealers.client(
                     config,
-                    stop=self._patience,
+                    stop=self._deadline,
                     workers=WORKERS,
                     attempt_seconds=ATTEMPT_SECONDS,
                 )
@@ -223,7 +223,7 @@ class LiveQueries:
 
 
 def missing_codes(codes: Sequence[str], answer: Answer[Any]) -> list[str]:
-    """The codes asked for which the platform said nothing about (row 15)."""
+    """The codes asked for that the answer leaves out (row 15)."""
     answered = {record.value.product_code for record in answer.records}
     answered |= {rejected.code for rejected in answer.rejected}
     return [code for batch in batches(codes) for code in batch if code not in answered]

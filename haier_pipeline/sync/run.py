@@ -38,7 +38,7 @@ END_SECONDS = 30.0
 
 
 class Progress(Protocol):
-    """Somebody who watches: a progress bar, a log line, nobody."""
+    """Where progress is reported: a progress bar, log lines, nowhere."""
 
     def begin(self, asset: str, total: int) -> None: ...
     def advance(self, asset: str, done: int) -> None: ...
@@ -46,7 +46,7 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """Nobody watches."""
+    """Progress is not reported."""
 
     def begin(self, asset: str, total: int) -> None: ...
     def advance(self, asset: str, done: int) -> None: ...
@@ -158,7 +158,7 @@ class SyncRun:
     def cancel(self) -> None:
         """End what works ahead, and let its log rows say that the sync was cancelled."""
         self.cancelled = True
-        with _undisturbed():
+        with _signals_ignored():
             self._break_off(CANCELLED)
 
     def _break_off(self, reason: str) -> None:
@@ -173,19 +173,17 @@ class SyncRun:
                 self._in_use.cancel()
             self._ahead.join(0.2)
 
-    @property
     def config(self) -> DealerConfig:
+        """The dealer's configuration as it is now, read and decrypted anew."""
         return self._dealers.config(self.partition.dealer)
 
-    @property
     def client(self) -> HaierClient:
         """The dealer's client, one for the whole run: its token, its pace, its connections."""
         if self._client is None:
-            client = self._dealers.client(self.config, stop=self.stop)
+            client = self._dealers.client(self.config(), stop=self.stop)
             self._client = self._open.enter_context(client)
         return self._client
 
-    @property
     def is_enabled(self) -> bool:
         """Whether the dealer may go on syncing; asked between two batches (row 47)."""
         return self._dealers.stays_active(self.partition.dealer)
@@ -196,7 +194,7 @@ class SyncRun:
         Raises:
             DealerDisabled: it was.
         """
-        if not self.is_enabled:
+        if not self.is_enabled():
             raise DealerDisabled(f"the dealer {self.partition.dealer} is disabled")
 
     def require_today(self) -> None:
@@ -214,14 +212,21 @@ class SyncRun:
                 "so answers of another day cannot be fetched"
             )
 
+    def step(self, asset: str, work: Callable[[], Outcome]) -> Outcome:
+        """Run ``work`` with a log row of the asset open, which is finished with what it returns.
+
+        Errors are treated as in `attempt`.
+        """
+        return self.attempt([asset], lambda _: {asset: work()})[asset]
+
     def attempt(
         self, assets: Sequence[str], work: Callable[["Rows"], Mapping[str, Outcome]]
     ) -> Mapping[str, Outcome]:
         """Run ``work`` with a log row open for each asset, and finish every row exactly once.
 
         ``work`` may finish rows itself, in its own transaction; what it leaves open is finished
-        with the outcomes it returns. An error of ours becomes a failed outcome; anything else is
-        logged and goes on upwards.
+        with the outcomes it returns. An error of ours becomes a failed outcome; any other is logged
+        and raised.
 
         An asset whose step already works ahead is not begun again: its outcome is waited for.
 
@@ -256,10 +261,10 @@ class SyncRun:
             self._close(rows, self._failed(assets, f"unexpected {type(error).__name__}"))
             raise
         except BaseException:
-            # Ctrl-C, SIGTERM, or Dagster's word that the run was terminated.
+            # Ctrl-C, SIGTERM, or termination by Dagster.
             self.cancelled = True
             self.stop.set()
-            with _undisturbed():
+            with _signals_ignored():
                 self._close(rows, self._failed(assets, CANCELLED))
             raise
         else:
@@ -283,7 +288,8 @@ class SyncRun:
         key = self.partition.lock_key(held_type)
         if key in self._held:
             return None
-        # A run that is refused for our sake begins its row after this moment, and ends it itself.
+        # A run that is refused because we hold the lock opens its row after this moment and ends it
+        # itself. An open row of before is that of a dead run.
         moment = log.now(self.engine)
         try:
             self._open.enter_context(
@@ -317,8 +323,8 @@ class SyncRun:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let no second signal keep us from writing down the first (fault matrix, row 34)."""
+def _signals_ignored() -> Iterator[None]:
+    """Ignore further signals while the first one is written to the log (fault matrix, row 34)."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -3,7 +3,7 @@
 Only putting together belongs here; the routes are beside this module.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
@@ -35,27 +35,16 @@ configurations and starts syncs.
 """
 
 
-def build_app(
-    installation: Installation,
-    *,
-    launch: Launch,
-    dagster_problem: Callable[[], str | None],
-) -> FastAPI:
+def build_app(installation: Installation, *, launch: Launch) -> FastAPI:
     """The app over an installation, which stays the caller's to close.
 
-    ``launch`` starts a sync. ``dagster_problem`` says in a sentence why Dagster cannot be reached,
-    ``None`` where it can. Nothing is contacted before the first request.
+    ``launch`` starts a sync. Nothing is contacted before the first request.
 
     Raises:
         InvalidInput: an entry of ``HAIER_API_TOKENS`` is malformed.
     """
     settings = installation.settings
-    services = Services(
-        installation,
-        tokens=Tokens(settings.api_tokens),
-        launch=launch,
-        dagster_problem=dagster_problem,
-    )
+    services = Services(installation, tokens=Tokens(settings.api_tokens), launch=launch)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

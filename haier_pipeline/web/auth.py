@@ -112,10 +112,11 @@ def network_of(address: str) -> str:
 
 
 class FailureLimit:
-    """Counts wrong tokens, and judges no more of an address (`network_of`) that sends too many.
+    """Counts wrong tokens by address (`network_of`), and refuses further ones of an address that
+    has sent too many.
 
-    A right token is let in all the same: whoever shares an address with an attacker is not shut out
-    by him. ``clock`` gives monotonic seconds. Kept in memory: a restart forgives.
+    A right token is always let in, so that an attacker shuts nobody else out of a shared
+    address. ``clock`` gives monotonic seconds. Kept in memory: a restart resets the counts.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

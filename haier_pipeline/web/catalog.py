@@ -18,9 +18,9 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 from starlette.responses import Response
 
-from haier_pipeline.catalog import pages
 from haier_pipeline.catalog.feed import Feed, Position
-from haier_pipeline.catalog.pages import ChangeFilter, Filter, ProductFilter, StockFilter
+from haier_pipeline.catalog.views import json_pages
+from haier_pipeline.catalog.views.json_pages import ChangeFilter, Filter, ProductFilter, StockFilter
 from haier_pipeline.platform.config import MAX_NAME_LENGTH
 from haier_pipeline.web.models import (
     COUNTY,
@@ -134,7 +134,7 @@ async def products(request: Request) -> Response:
 
     The `ETag` is of these very rows, so a shop's own change of a price counts too.
     """
-    return await _answer(request, pages.PRODUCTS, ProductQuery, _of_products)
+    return await _answer(request, json_pages.PRODUCTS, ProductQuery, _of_products)
 
 
 @router.get(
@@ -147,7 +147,7 @@ async def products(request: Request) -> Response:
 async def stock(request: Request) -> Response:
     """What stands in each warehouse for each county, by product code, county and warehouse; after
     a position, what has changed since."""
-    return await _answer(request, pages.STOCK, StockQuery, _of_stock)
+    return await _answer(request, json_pages.STOCK, StockQuery, _of_stock)
 
 
 @router.get(
@@ -159,7 +159,7 @@ async def stock(request: Request) -> Response:
 )
 async def changes(request: Request) -> Response:
     """What each day's sync changed, the oldest day first; after a position, what came since."""
-    return await _answer(request, pages.CHANGES, ChangeQuery, _of_changes)
+    return await _answer(request, json_pages.CHANGES, ChangeQuery, _of_changes)
 
 
 async def _answer(
@@ -179,18 +179,20 @@ async def _answer(
             raise invalid("after_position", "cannot be combined with after or changed_since")
         position = Position.parse(query.after_position, listed)
 
-    def read() -> pages.Page:
+    def read() -> json_pages.JsonPage:
         dealer = services.catalog_of(query.dealer)
         if position is not None:
-            return pages.follow(
+            return json_pages.follow(
                 services.engine, listed, dealer, wanted, after=position, limit=query.limit
             )
-        return pages.read(services.engine, listed, dealer, wanted, after=after, limit=query.limit)
+        return json_pages.read(
+            services.engine, listed, dealer, wanted, after=after, limit=query.limit
+        )
 
     page = await anyio.to_thread.run_sync(read, limiter=services.catalog_limiter)
     rows = f'"data":{page.rows},"next":{json.dumps(_next(page.last))}'
-    # Not of the position, which moves whenever anything is written anywhere: that of an earlier
-    # answer with the same rows leads on from there as well. Following, it is what is asked for.
+    # Not of the position, which moves with every write anywhere: the one of an earlier answer with
+    # the same rows can be followed as well. For a follower the position is what is asked for.
     tagged = rows if position is None else f"{rows}{page.position}"
     tag = f'"{hashlib.blake2b(tagged.encode(), digest_size=16).hexdigest()}"'
     headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -235,13 +237,13 @@ def _next(last: Sequence[Any] | None) -> str | None:
     return base64.urlsafe_b64encode(packed.encode()).decode()
 
 
-def _key(listed: Feed, said: str | None) -> Sequence[Any] | None:
-    if said is None:
+def _key(listed: Feed, after: str | None) -> Sequence[Any] | None:
+    if after is None:
         return None
     if len(listed.key) == 1:
-        return (said,)
+        return (after,)
     try:
-        return listed.read_key(json.loads(base64.b64decode(said, altchars=b"-_", validate=True)))
+        return listed.read_key(json.loads(base64.b64decode(after, altchars=b"-_", validate=True)))
     except (binascii.Error, ValueError, TypeError):
         raise invalid("after", "is no `next` of this list; send one back as it came") from None
 
@@ -252,7 +254,7 @@ def _matches(sent: str, tag: str) -> bool:
 
 
 def _bounded(moment: datetime | None) -> Any:
-    # At either end of the calendar a change of time zone leaves it.
+    # At either end of the calendar a change of time zone overflows.
     if moment is None or moment.year == 1:
         return None
     return moment if moment.year < 9999 else moment.replace(year=9998, day=1)

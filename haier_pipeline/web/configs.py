@@ -8,6 +8,7 @@ from fastapi import APIRouter, Path, Query
 
 from haier_pipeline.errors import Conflict, InvalidConfig, NotFound
 from haier_pipeline.sync.dealers import Dealer
+from haier_pipeline.sync.trial import try_connection
 from haier_pipeline.web.models import (
     MOST_ROWS,
     Answer,
@@ -47,7 +48,9 @@ def read_all(
 def create(services: ServicesHere, body: NewDealer) -> Answer[ShownDealer]:
     """Checks the whole configuration, names every key at fault, and encrypts the secrets."""
     with _refused():
-        dealer = services.dealers.create(body.name, body.config.given(), active=body.is_active)
+        dealer = services.dealer_editor.create(
+            body.name, body.config.given(), active=body.is_active
+        )
     return _shown(dealer)
 
 
@@ -61,7 +64,9 @@ def read(services: ServicesHere, id: Number) -> Answer[ShownDealer]:  # noqa: A0
 def replace(services: ServicesHere, id: Number, body: ReplacedDealer) -> Answer[ShownDealer]:  # noqa: A002
     """All keys at once, secrets included; a key left out has its default."""
     with _refused():
-        dealer = services.dealers.replace(id, body.config.given(), active=body.is_active)
+        dealer = services.dealer_editor.replace(
+            services.dealers.get(id), body.config.given(), active=body.is_active
+        )
     return _shown(dealer)
 
 
@@ -70,33 +75,35 @@ def change(services: ServicesHere, id: Number, body: ChangedDealer) -> Answer[Sh
     """Another host wants all secrets again."""
     given = body.config.given() if body.config is not None else {}
     with _refused():
-        dealer = services.dealers.update(id, given, active=body.is_active)
+        dealer = services.dealer_editor.update(
+            services.dealers.get(id), given, active=body.is_active
+        )
     return _shown(dealer)
 
 
 @router.delete("/{id}/", summary="Delete a dealer", status_code=204, responses=documented(404, 409))
 def delete(services: ServicesHere, id: Number) -> None:  # noqa: A002
     """Its catalog, answers and log stay; a sync at work stops at its next batch."""
-    services.dealers.delete(id)
+    services.dealer_editor.delete(services.dealers.get(id))
 
 
 @router.post("/{id}/enable/", summary="Let a dealer sync", responses=documented(404, 409))
 def enable(services: ServicesHere, id: Number) -> Answer[ShownDealer]:  # noqa: A002
     """The configuration must be valid."""
-    return _shown(services.dealers.enable(id))
+    return _shown(services.dealer_editor.enable(services.dealers.get(id)))
 
 
 @router.post("/{id}/disable/", summary="Let a dealer sync no more", responses=documented(404, 409))
 def disable(services: ServicesHere, id: Number) -> Answer[ShownDealer]:  # noqa: A002
     """A sync at work stops at its next batch."""
-    return _shown(services.dealers.disable(id))
+    return _shown(services.dealer_editor.disable(services.dealers.get(id)))
 
 
 @router.post("/{id}/test/", summary="Test the connection", responses=documented(404, 409))
 def test(services: ServicesHere, id: Number) -> Answer[TestResult]:  # noqa: A002
     """Asks for a token, then for the listing, and says which of the two failed and why."""
     dealer = services.dealers.get(id)
-    return Answer(data=TestResult.model_validate(services.dealers.test(dealer.name)))
+    return Answer(data=TestResult.model_validate(try_connection(services.dealers, dealer.name)))
 
 
 def _shown(dealer: Dealer) -> Answer[ShownDealer]:

@@ -1,7 +1,7 @@
 """Totals over the sync log, kept up to date by reading only what has ended since the last time.
 
-Nothing is counted in passing: a sync runs in another process, and what it did stands in its log
-rows. The totals start with everything the log still holds and survive its retention.
+Nothing is counted in this process: a sync runs in another one, and its log rows hold what it
+did. The totals start with everything the log still holds and survive its retention.
 """
 
 import threading
@@ -11,7 +11,7 @@ from typing import Final
 
 from sqlalchemy import Engine
 
-from haier_pipeline.catalog import figures
+from haier_pipeline.catalog.views import figures
 
 #: Rows become visible out of order, so those of the last minutes are read again.
 _OVERLAP: Final = timedelta(minutes=2)

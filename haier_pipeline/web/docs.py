@@ -70,7 +70,7 @@ def asset(name: str) -> Response:
 
 
 def complete_description(app: FastAPI) -> None:
-    """Say in the description what the framework does not know: the token, problem answers."""
+    """Add to the description what the framework does not know: the token, problem answers."""
 
     def describe() -> dict[str, Any]:
         if app.openapi_schema is None:

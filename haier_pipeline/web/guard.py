@@ -93,7 +93,7 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> ASGIApp | None:
         size = len(scope["query_string"]) + len(scope.get("raw_path") or b"")
-        # A colon, a space and a line's end each.
+        # A colon, a space and a line end each.
         size += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
         if size > MOST_HEADER_BYTES:
             return problem(
@@ -114,7 +114,7 @@ class Guard:
             return None
         is_docs = path == DOCS or path.startswith(DOCS + "/") or path == "/openapi.json"
         sent = _token(headers.get("Authorization", ""), basic=is_docs)
-        # Before the limit: a right token is let in, whoever else sends wrong ones from there.
+        # Before the limit: a right token is let in, whatever else comes from its address.
         caller = self._tokens.find(sent) if sent else None
         if caller is None:
             return self._unknown(scope, bool(sent), is_docs=is_docs)

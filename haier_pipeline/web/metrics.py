@@ -13,7 +13,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 from starlette.responses import PlainTextResponse, Response
 
-from haier_pipeline.catalog import feed, figures
+from haier_pipeline.catalog import feed
+from haier_pipeline.catalog.views import figures
 from haier_pipeline.web.counters import SyncCounters
 from haier_pipeline.web.problems import documented
 from haier_pipeline.web.services import Services, ServicesHere

@@ -41,7 +41,7 @@ class _Answer(BaseModel):
     model_config = ConfigDict(from_attributes=True)
 
 
-class _Body(BaseModel):
+class _RequestBody(BaseModel):
     """Something that is sent: a field nobody knows is an error (fault matrix, row 52)."""
 
     model_config = ConfigDict(extra="forbid")
@@ -76,7 +76,7 @@ class Unreadable(_Answer):
 class LiveAnswer(_Answer, Generic[T]):
     """What the platform says now.
 
-    ``missing``: codes that it said nothing about; ``rejected``: records that cannot be read.
+    ``missing``: codes that it left out; ``rejected``: records that cannot be read.
     """
 
     success: Literal[True] = True
@@ -273,16 +273,6 @@ class ChangesPage(_Answer):
     position: str = POSITION
 
 
-class CheckResult(_Answer):
-    """How an asset check ended."""
-
-    name: str
-    passed: bool
-    severity: str
-    description: str
-    metadata: dict[str, Any] = {}
-
-
 class LogEntry(_Answer):
     """A row of the sync log: one attempt to materialize one asset, or one live query."""
 
@@ -317,7 +307,7 @@ Secret = Annotated[
 _ConfigText = Annotated[str | None, Field(max_length=500, pattern=rf"^[^{CONTROLS}]*$")]
 
 
-class ConfigValues(_Body):
+class ConfigValues(_RequestBody):
     """The keys of a dealer's configuration; one left out or null has its default.
 
     `customer_code` is the sold-to and `send_to_code` the ship-to party, ten digits each.
@@ -372,7 +362,7 @@ class ConfigValues(_Body):
         }
 
 
-class NewDealer(_Body):
+class NewDealer(_RequestBody):
     """A dealer to be stored."""
 
     name: str = Field(
@@ -382,14 +372,14 @@ class NewDealer(_Body):
     is_active: bool = Field(True, strict=True)
 
 
-class ReplacedDealer(_Body):
+class ReplacedDealer(_RequestBody):
     """A whole configuration in place of the stored one, secrets included."""
 
     config: ConfigValues
     is_active: bool = Field(True, strict=True)
 
 
-class ChangedDealer(_Body):
+class ChangedDealer(_RequestBody):
     """What changes; what is left out stays. A null takes a key back to its default.
 
     A `base_url` or `token_url` on another host wants all secrets again.
@@ -451,7 +441,7 @@ class TestResult(_Answer):
 # --------------------------------------------------------------------------------------- syncs
 
 
-class SyncBody(_Body):
+class SyncBody(_RequestBody):
     """What to sync; without codes every product and county of the dealer."""
 
     dealer: str | None = Field(None, max_length=MAX_NAME_LENGTH, pattern=PRINTABLE)

@@ -1,7 +1,7 @@
 """Errors as answers: one form for all of them, RFC 9457.
 
-Here stands which error of ours becomes which status. An answer never repeats a value that was sent:
-it may have been a secret.
+Which error of ours becomes which status is decided here. An answer never repeats a value that was
+sent: it may have been a secret.
 """
 
 import logging
@@ -180,7 +180,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> ProblemResponse:
-        # The traceback is in the server's log; what it says is nobody else's business.
+        # The traceback goes to the server's log only: it may hold a secret.
         del request, error
         return problem(500, "an unexpected error; the server's log has more")
 

@@ -1,4 +1,4 @@
-"""What the routes stand on, put together once for an app and handed to each request."""
+"""The use cases that routes and pages call, put together once for an app."""
 
 import math
 import threading
@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.installation import Installation
+from haier_pipeline.sync.dealer_editor import DealerEditor
 from haier_pipeline.sync.dealers import Dealers
 from haier_pipeline.sync.live import LiveQueries
 from haier_pipeline.web.auth import FailureLimit, Tokens
@@ -24,7 +25,7 @@ MOST_WAITING: Final = 64
 MOST_READING: Final = 4
 
 
-#: Starts a sync and returns at once; what becomes of it stands in the sync log. Raises
+#: Starts a sync and returns at once; its result is in the sync log. Raises
 #: `HaierError` where it cannot be started.
 Launch = Callable[[SyncRequest], None]
 
@@ -38,14 +39,12 @@ class Services:
         *,
         tokens: Tokens,
         launch: Launch,
-        dagster_problem: Callable[[], str | None],
     ) -> None:
         self.installation = installation
         self.tokens = tokens
         self.failures = FailureLimit()
         self.counters = SyncCounters()
         self.launch = launch
-        self.dagster_problem = dagster_problem
         self._opening = threading.RLock()
         self._active: tuple[float, list[str]] = (-math.inf, [])
         self._live_limiters: dict[str, CapacityLimiter] = {}
@@ -60,6 +59,11 @@ class Services:
     def dealers(self) -> Dealers:
         with self._opening:
             return self.installation.dealers
+
+    @property
+    def dealer_editor(self) -> DealerEditor:
+        with self._opening:
+            return self.installation.dealer_editor
 
     @cached_property
     def live(self) -> LiveQueries:
@@ -120,7 +124,7 @@ async def _of_app(request: Request) -> Services:
 
 
 def services_of(request: Request) -> Services:
-    """What the app of this request stands on."""
+    """The services of this request's app."""
     services: Services = request.app.state.services
     return services
 

@@ -1,7 +1,7 @@
-"""The HTTP server under REST and the pages, with the bounds that uvicorn itself has not.
+"""The HTTP server under REST and the pages, with the limits that uvicorn itself lacks.
 
 How long a request may take to arrive, how large its headers are, how many connections there are,
-whose word counts for where a request came from: that belongs here. What is answered does not.
+whose forwarding headers are trusted: that belongs here. What is answered does not.
 
 uvicorn with httptools, since hypercorn bounds the time between two bytes but not that of a whole
 request, and granian wants worker processes of its own.
@@ -90,7 +90,7 @@ def _bounded(most_connections: int) -> type[asyncio.Protocol]:
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
             if len(self.connections) > most_connections:
-                # Whoever sends half a request does not keep out those who send a whole one.
+                # Connections with half a request make room for those that send whole ones.
                 next(iter(waiting), self).transport.abort()
             self._wait(HEADER_SECONDS)
 
@@ -126,7 +126,7 @@ def _bounded(most_connections: int) -> type[asyncio.Protocol]:
             if self._is_reading:
                 self._wait(REQUEST_SECONDS)
             elif self.pipeline or self.transport.get_write_buffer_size():
-                # What the other side has not taken yet is written on, and not for ever.
+                # The rest of the answer is written on, for a limited time.
                 self._wait(ANSWER_SECONDS)
             else:
                 self._wait(None)
@@ -138,7 +138,7 @@ def _bounded(most_connections: int) -> type[asyncio.Protocol]:
                 super().timeout_keep_alive_handler()
 
         def _unsupported_upgrade_warning(self) -> None:
-            # No line in the log for what anybody may send; the guard answers.
+            # Not logged, since anybody may send it; the guard answers.
             pass
 
         def _is_idle(self) -> bool:

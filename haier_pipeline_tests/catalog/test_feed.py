@@ -14,13 +14,14 @@ import pytest
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.dialects.postgresql import insert
 
-from haier_pipeline.catalog import feed, pages
+from haier_pipeline.catalog import feed
 from haier_pipeline.catalog.database import open_engine
 from haier_pipeline.catalog.feed import Feed, Position
 from haier_pipeline.catalog.load import CHANGE_COLUMNS, LoadReport, store_changes
 from haier_pipeline.catalog.migrations.followed import FOLLOWED
-from haier_pipeline.catalog.pages import CHANGES, PRODUCTS, STOCK, ProductFilter
 from haier_pipeline.catalog.tables import metadata, product
+from haier_pipeline.catalog.views import json_pages
+from haier_pipeline.catalog.views.json_pages import CHANGES, PRODUCTS, STOCK, ProductFilter
 from haier_pipeline.domain.partition import Partition
 from haier_pipeline.errors import InvalidInput, PositionGone
 from haier_pipeline_tests.catalog.test_transactions import content, load_codes, run
@@ -29,8 +30,8 @@ TODAY = date(2026, 11, 22)
 PARTITION = Partition("haier", TODAY)
 EVERYTHING: dict[str, Any] = {
     "product": ProductFilter(),
-    "product_stock": pages.StockFilter(),
-    "catalog_change": pages.ChangeFilter(),
+    "product_stock": json_pages.StockFilter(),
+    "catalog_change": json_pages.ChangeFilter(),
 }
 
 
@@ -55,7 +56,7 @@ class Follower:
         after = None
         position = None
         while True:
-            page = pages.read(engine, listed, dealer, self._wanted, after=after, limit=limit)
+            page = json_pages.read(engine, listed, dealer, self._wanted, after=after, limit=limit)
             position = position or page.position
             self._take(page.rows)
             after = page.last
@@ -79,7 +80,7 @@ class Follower:
 
     def ask(self) -> list[dict[str, Any]]:
         """One page of what has changed."""
-        page = pages.follow(
+        page = json_pages.follow(
             self._engine,
             self._listed,
             self._dealer,
@@ -374,7 +375,7 @@ def test_a_position_of_another_database_or_of_before_a_restore_is_gone(
     copied = open_engine(new_database("test_0"))
     try:
         with pytest.raises(PositionGone, match="another database"):
-            pages.follow(
+            json_pages.follow(
                 copied, PRODUCTS, "haier", ProductFilter(), after=follower.position, limit=5
             )
     finally:

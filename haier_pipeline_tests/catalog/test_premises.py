@@ -37,7 +37,7 @@ def own(
 
     yield make
     admin.execute("DROP DATABASE IF EXISTS own WITH (FORCE)")
-    admin.execute("DROP ROLE IF EXISTS shop")
+    admin.execute("DROP ROLE IF EXISTS restricted")
 
 
 def opened(url: str) -> None:
@@ -70,18 +70,18 @@ def test_a_role_that_may_make_nothing_is_told_what_to_grant(
     own: Callable[[str], str], admin: psycopg.Connection[tuple[object, ...]]
 ) -> None:
     url = own("")
-    admin.execute("CREATE ROLE shop")
-    shop = f"{url}&options=-crole%3Dshop"
-    with pytest.raises(CatalogError, match="GRANT CREATE ON SCHEMA public TO shop"):
-        opened(shop)
-    with pytest.raises(CatalogError, match="search_path of shop in own names no schema"):
-        opened(f"{shop}%20-csearch_path%3Dnowhere")
+    admin.execute("CREATE ROLE restricted")
+    restricted = f"{url}&options=-crole%3Drestricted"
+    with pytest.raises(CatalogError, match="GRANT CREATE ON SCHEMA public TO restricted"):
+        opened(restricted)
+    with pytest.raises(CatalogError, match="search_path of restricted in own names no schema"):
+        opened(f"{restricted}%20-csearch_path%3Dnowhere")
     with psycopg.connect(url.replace("postgresql+psycopg", "postgresql")) as connection:
-        connection.execute("GRANT CREATE ON SCHEMA public TO shop")
-    with pytest.raises(CatalogError, match="GRANT CREATE ON DATABASE own TO shop"):
-        opened(shop)
-    admin.execute("GRANT CREATE ON DATABASE own TO shop")
-    opened(shop)
+        connection.execute("GRANT CREATE ON SCHEMA public TO restricted")
+    with pytest.raises(CatalogError, match="GRANT CREATE ON DATABASE own TO restricted"):
+        opened(restricted)
+    admin.execute("GRANT CREATE ON DATABASE own TO restricted")
+    opened(restricted)
 
 
 def test_a_user_whom_the_server_does_not_let_in_is_said_to_be_that(

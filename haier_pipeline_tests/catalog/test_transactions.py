@@ -347,7 +347,7 @@ def test_a_lock_that_another_session_holds_is_said_and_then_given_up(
     database_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A row of the shop's, in a transaction that somebody has left open."""
-    monkeypatch.setattr(database, "SAY_SECONDS", 0.3)
+    monkeypatch.setattr(database, "LOG_HOLDER_SECONDS", 0.3)
     engine = open_engine(database_url, lock_seconds=1.5)
     try:
         load_codes(engine, ["A"], content)
@@ -372,7 +372,7 @@ def test_a_lock_that_another_session_holds_is_said_and_then_given_up(
 def test_a_load_and_a_migration_that_wait_for_another_one_are_given_up_too(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "SAY_SECONDS", 0.2)
+    monkeypatch.setattr(database, "LOG_HOLDER_SECONDS", 0.2)
     engine = open_engine(database_url, lock_seconds=1)
     try:
         with engine.begin() as connection:

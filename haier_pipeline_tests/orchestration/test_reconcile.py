@@ -55,7 +55,7 @@ def at_stock(sandbox: SandboxProcess, calls: int = 5) -> Callable[[], bool]:
 def short_grace_periods(monkeypatch: pytest.MonkeyPatch) -> None:
     """Spares the test the seconds after which an open row counts as that of a dead run."""
     monkeypatch.setattr(repair, "YOUNG_SECONDS", 1)
-    monkeypatch.setattr(repair, "FAREWELL_SECONDS", 1)
+    monkeypatch.setattr(repair, "EXIT_SECONDS", 1)
     monkeypatch.setattr(repair, "RESTART_SECONDS", 0)
 
 
@@ -335,7 +335,7 @@ def test_a_request_that_no_process_begins_is_failed(
                 {"age": age, "id": row},
             )
     assert reconciler.close_dead_runs() == 1
-    assert rows("old")["product_listings"].message == repair.NEVER_BEGUN
+    assert rows("old")["product_listings"].message == log.NEVER_BEGUN
     assert rows("young")["product_listings"].status == "pending"
 
 

@@ -18,13 +18,14 @@ from sqlalchemy import Engine, text
 
 from haier_pipeline import rules
 from haier_pipeline.catalog.log import Attempt, Check, Result, begin, finish
-from haier_pipeline.catalog.watch import LastEnd
+from haier_pipeline.catalog.views.latest import LastEnd
 from haier_pipeline.domain.assets import sync_type
 from haier_pipeline.domain.partition import today
 from haier_pipeline.orchestration.sensors import first_syncs, is_due, next_notice
 from haier_pipeline.orchestration.shared import Shared
-from haier_pipeline.sync import notices
-from haier_pipeline.sync.notices import Incident
+from haier_pipeline.platform import webhook
+from haier_pipeline.sync import incidents
+from haier_pipeline.sync.incidents import Incident
 
 # Dagster deprecates the tags that it gives a run of two dimensions itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")
@@ -126,18 +127,18 @@ def test_a_dealer_gets_its_partition_and_its_first_sync_once(tick: Callable[...,
 def test_a_dealer_of_the_table_is_met_when_it_is_enabled(
     tick: Callable[..., Any], shared: Shared, dealer_variables: dict[str, str]
 ) -> None:
-    dealers = shared.installation.dealers
+    editor = shared.installation.dealer_editor
     cursor = tick("dealers").cursor
-    made = dealers.create("anhui", dealer_variables, active=False)
+    made = editor.create("anhui", dealer_variables, active=False)
     disabled = tick("dealers", cursor)
     assert disabled.run_requests == []
-    dealers.enable(made.id)
+    editor.enable(made)
     enabled = tick("dealers", disabled.cursor)
     assert [request.partition_key for request in enabled.run_requests] == [f"{today()}|anhui"]
-    dealers.disable(made.id)
+    editor.disable(made)
     left = tick("dealers", enabled.cursor)
     assert left.run_requests == []
-    dealers.enable(made.id)
+    editor.enable(made)
     back = tick("dealers", left.cursor)
     assert [request.partition_key for request in back.run_requests] == [f"{today()}|anhui"]
     assert back.run_requests[0].run_key != enabled.run_requests[0].run_key
@@ -155,25 +156,25 @@ def end(status: str, *failed_checks: str, dealer: str = "haier") -> LastEnd:
 
 
 def test_a_failure_a_failed_check_and_a_stale_dealer_are_incidents() -> None:
-    assert [*notices.incidents([end("failed")], {"haier": []})] == ["haier|products"]
-    checked = notices.incidents([end("success", "rows_match")], {"haier": []})
+    assert [*incidents.find([end("failed")], {"haier": []})] == ["haier|products"]
+    checked = incidents.find([end("success", "rows_match")], {"haier": []})
     assert [*checked] == ["haier|products|checks"]
-    assert [*notices.incidents([end("success")], {"haier": ["stock is old"]})] == ["haier|fresh"]
-    assert notices.incidents([end("success")], {"haier": []}) == {}
+    assert [*incidents.find([end("success")], {"haier": ["stock is old"]})] == ["haier|fresh"]
+    assert incidents.find([end("success")], {"haier": []}) == {}
 
 
 def test_a_check_that_only_warns_and_a_dealer_who_is_disabled_are_none() -> None:
     warned = end("success")
     warned.checks.append({"name": "x", "passed": False, "severity": "WARN", "description": ""})
-    assert notices.incidents([warned], {"haier": []}) == {}
-    assert notices.incidents([end("failed")], {"other": []}) == {}
+    assert incidents.find([warned], {"haier": []}) == {}
+    assert incidents.find([end("failed")], {"other": []}) == {}
 
 
 def test_an_incident_lasts_while_nothing_is_heard_of_its_asset() -> None:
     before = [Incident("haier|prices", "haier", "", ""), Incident("gone|prices", "gone", "", "")]
-    assert notices.watched(before, [], ["haier"]) == before[:1]
-    assert notices.watched(before[:1], [end("success")], ["haier"]) == before[:1]
-    assert notices.watched([Incident("haier|products", "haier", "", "")], [end("success")],
+    assert incidents.lasting(before, [], ["haier"]) == before[:1]
+    assert incidents.lasting(before[:1], [end("success")], ["haier"]) == before[:1]
+    assert incidents.lasting([Incident("haier|products", "haier", "", "")], [end("success")],
                            ["haier"]) == []  # fmt: skip
 
 
@@ -234,7 +235,7 @@ def test_a_robot_that_is_away_says_so_without_its_address() -> None:
     with socket.socket() as taken:
         # Held and not listened to: nobody else can come to answer there.
         taken.bind(("127.0.0.1", 0))
-        reason = notices.deliver(f"http://127.0.0.1:{taken.getsockname()[1]}/?key=canary", "text")
+        reason = webhook.deliver(f"http://127.0.0.1:{taken.getsockname()[1]}/?key=canary", "text")
     assert reason is not None
     assert reason.startswith("the robot cannot be reached: the connection ")
 
@@ -254,14 +255,14 @@ def test_an_answer_that_is_cut_off_or_garbled_is_one_sentence(
     robot: Robot, headers: dict[str, str], answer: bytes
 ) -> None:
     robot.headers, robot.answer = headers, answer
-    reason = notices.deliver(robot.url, "text")
+    reason = webhook.deliver(robot.url, "text")
     assert reason is not None
     assert "canary" not in reason
     assert len(robot.texts) == 1
 
 
 def test_a_robot_that_trickles_is_left_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notices, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(webhook, "TIMEOUT_SECONDS", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def trickle() -> None:
@@ -274,7 +275,7 @@ def test_a_robot_that_trickles_is_left_at_the_deadline(monkeypatch: pytest.Monke
         thread = threading.Thread(target=trickle)
         thread.start()
         began = time.monotonic()
-        reason = notices.deliver(f"http://127.0.0.1:{listener.getsockname()[1]}/", "text")
+        reason = webhook.deliver(f"http://127.0.0.1:{listener.getsockname()[1]}/", "text")
         took = time.monotonic() - began
         thread.join()
     assert reason == "the robot cannot be reached: no complete answer within 0.5 s"
@@ -283,7 +284,7 @@ def test_a_robot_that_trickles_is_left_at_the_deadline(monkeypatch: pytest.Monke
 
 def test_an_answer_in_any_coding_that_says_zero_is_a_delivery(robot: Robot) -> None:
     robot.headers, robot.answer = {"Content-Encoding": "gzip"}, gzip.compress(robot.answer)
-    assert notices.deliver(robot.url, "text") is None
+    assert webhook.deliver(robot.url, "text") is None
 
 
 @pytest.mark.parametrize(
@@ -291,7 +292,7 @@ def test_an_answer_in_any_coding_that_says_zero_is_a_delivery(robot: Robot) -> N
 )
 def test_a_text_is_cut_by_bytes_at_a_whole_character(robot: Robot, text: str) -> None:
     """WeCom takes 2048 bytes; half a character would make it refuse the whole."""
-    assert notices.deliver(robot.url, text) is None
+    assert webhook.deliver(robot.url, text) is None
     (sent,) = robot.texts
     assert len(sent.encode()) <= 2048
     assert text.startswith(sent.removesuffix("…"))
@@ -299,7 +300,7 @@ def test_a_text_is_cut_by_bytes_at_a_whole_character(robot: Robot, text: str) ->
 
 
 def test_a_robot_that_never_understands_is_asked_ever_more_rarely() -> None:
-    patience = notices.Patience()
+    patience = webhook.Backoff()
     asked = []
     for minute in range(24 * 60):
         if not patience.wait(60.0 * minute):
@@ -387,7 +388,7 @@ def test_a_derived_day_does_not_make_the_catalog_fresh(
     engine: Engine, ended: Callable[..., None], shared: Shared
 ) -> None:
     """What was computed again from stored answers is as old as the answers."""
-    from haier_pipeline.catalog.watch import last_loads
+    from haier_pipeline.catalog.views.latest import last_loads
 
     ended("products", "success")
     assert last_loads(engine)["haier"].synced_at is None

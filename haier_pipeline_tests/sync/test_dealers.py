@@ -9,6 +9,7 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine, text
 
 from haier_pipeline.errors import InvalidConfig
+from haier_pipeline.sync.dealer_editor import DealerEditor
 from haier_pipeline.sync.dealers import Dealers
 
 FOREIGN: dict[str, Any] = {"erp_api_key": "canary", "ylh": {"shop": [1, "二"]}}
@@ -25,6 +26,11 @@ def dealers(engine: Engine) -> Dealers:
     )
 
 
+@pytest.fixture
+def editor(engine: Engine, dealers: Dealers) -> DealerEditor:
+    return DealerEditor(engine, dealers)
+
+
 def stored(engine: Engine, name: str) -> dict[str, Any]:
     with engine.connect() as connection:
         query = text("SELECT config FROM haier_config WHERE name = :name")
@@ -35,10 +41,11 @@ def stored(engine: Engine, name: str) -> dict[str, Any]:
 def test_keys_of_other_programs_are_named_and_left_as_they_are(
     engine: Engine,
     dealers: Dealers,
+    editor: DealerEditor,
     dealer_variables: dict[str, str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    number = dealers.create("shop", dealer_variables).id
+    dealer = editor.create("stored", dealer_variables)
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE haier_config SET config = config || CAST(:more AS jsonb)"),
@@ -46,49 +53,49 @@ def test_keys_of_other_programs_are_named_and_left_as_they_are(
         )
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
-            assert dealers.config("shop").customer_code == dealer_variables["customer_code"]
+            assert dealers.config("stored").customer_code == dealer_variables["customer_code"]
     (record,) = caplog.records
     assert "erp_api_key, ylh" in record.getMessage()
     assert "canary" not in record.getMessage()
-    assert dealers.get(number).unknown_keys == ("erp_api_key", "ylh")
+    assert dealers.get(dealer.id).unknown_keys == ("erp_api_key", "ylh")
 
-    dealers.update(number, {"rate_limit": 7})
-    dealers.replace(number, dealer_variables | {"rate_limit": 8})
-    dealers.disable(number)
-    dealers.enable(number)
-    assert {key: stored(engine, "shop")[key] for key in FOREIGN} == FOREIGN
-    assert dealers.config("shop").rate_limit == 8
+    editor.update(dealer, {"rate_limit": 7})
+    editor.replace(dealer, dealer_variables | {"rate_limit": 8})
+    editor.disable(dealer)
+    editor.enable(dealer)
+    assert {key: stored(engine, "stored")[key] for key in FOREIGN} == FOREIGN
+    assert dealers.config("stored").rate_limit == 8
 
-    for act in (dealers.update, dealers.replace):
+    for act in (editor.update, editor.replace):
         with pytest.raises(InvalidConfig, match="erp_api_key is not a known field"):
-            act(number, dealer_variables | {"erp_api_key": None})
+            act(dealer, dealer_variables | {"erp_api_key": None})
 
 
 def test_the_smallest_rate_of_the_active_dealers_of_a_client_holds(
-    dealers: Dealers, dealer_variables: dict[str, str]
+    dealers: Dealers, editor: DealerEditor, dealer_variables: dict[str, str]
 ) -> None:
     """Fault matrix, row 14."""
-    dealers.create("one", dealer_variables | {"rate_limit": 100})
-    slow = dealers.create("two", dealer_variables | {"rate_limit": 20}).id
-    dealers.create("elsewhere", dealer_variables | {"client_id": "sandbox-2", "rate_limit": 3})
+    editor.create("one", dealer_variables | {"rate_limit": 100})
+    slow = editor.create("two", dealer_variables | {"rate_limit": 20})
+    editor.create("elsewhere", dealer_variables | {"client_id": "sandbox-2", "rate_limit": 3})
     config = dealers.config("one")
     with dealers.client(config) as client:
         assert client.dealer.rate_limit == 20
-    dealers.disable(slow)
+    editor.disable(slow)
     with dealers.client(config) as client:
         assert client.dealer.rate_limit == 100
 
 
 def test_an_address_that_follows_moves_with_the_other(
-    dealers: Dealers, dealer_variables: dict[str, str]
+    dealers: Dealers, editor: DealerEditor, dealer_variables: dict[str, str]
 ) -> None:
     """Fault matrix, row 51: and wants the secrets again."""
     given = {key: value for key, value in dealer_variables.items() if key != "token_url"}
-    number = dealers.create("shop", given).id
-    assert dealers.get(number).config["token_url"] == f"{given['base_url']}/oauth2/auth"
+    dealer = editor.create("stored", given)
+    assert dealers.get(dealer.id).config["token_url"] == f"{given['base_url']}/oauth2/auth"
     production = "https://openplat-bj-aliyun.haier.net"
     with pytest.raises(InvalidConfig, match="base_url and token_url names another host"):
-        dealers.update(number, {"base_url": production})
+        editor.update(dealer, {"base_url": production})
     secrets = dict.fromkeys(("client_secret", "password", "seller_password"), "new")
-    moved = dealers.update(number, {"base_url": production, **secrets})
+    moved = editor.update(dealer, {"base_url": production, **secrets})
     assert moved.config["token_url"] == f"{production}/oauth2/auth"

@@ -1,10 +1,9 @@
 """A platform that repeats the dealer's secrets: no sink keeps one, however it is spelled.
 
-What every test that uses ``shop`` looks for at its end is widened here to all spellings.
+What every test that uses ``dealer`` looks for at its end is widened here to all spellings.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine, inspect, text
@@ -15,6 +14,7 @@ from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync.run import SyncRun
 from haier_pipeline_tests.spellings import spellings
+from haier_pipeline_tests.sync.synced_dealer import SyncedDealer
 
 OpenSync = Callable[..., SyncRun]
 
@@ -56,7 +56,7 @@ def assert_clean(everything: str) -> None:
 
 
 def test_what_is_echoed_in_records_is_masked_in_every_table(
-    sandbox: SandboxProcess, shop: Any, left_in_tables: Callable[[], str],
+    sandbox: SandboxProcess, dealer: SyncedDealer, left_in_tables: Callable[[], str],
     dealer_variables: dict[str, str],
 ) -> None:  # fmt: skip
     dealer_variables["customer_password"] = CANARY
@@ -72,7 +72,7 @@ def test_what_is_echoed_in_records_is_masked_in_every_table(
     # One that cannot be read is kept with its payload, for an operator to list.
     sandbox.fault(interface="stock", kind="malform", times=3, fields={"stock": CANARY, "e": every})
     sandbox.fault(interface="stock", kind="malform", fields={"e": every, "warehouseGrade": "0"})
-    ended = shop.sync()
+    ended = dealer.sync()
     assert not ended["products"].failed
     everything = left_in_tables()
     assert MASK in everything
@@ -85,7 +85,7 @@ def test_what_is_echoed_in_a_refusal_is_masked_in_its_message(
 ) -> None:  # fmt: skip
     dealer_variables["customer_password"] = CANARY
     caplog.set_level("DEBUG")
-    client = open_sync().client
+    client = open_sync().client()
     for secret, spelling in ECHOES:
         sandbox.fault(interface="balance", kind="refuse", message=f"错 {spelling} 误", times=1)
         with pytest.raises(HaierError) as caught:

@@ -3,12 +3,11 @@
 In each test the catalog of an earlier day stands before the fault (``good``); what the fault does
 not touch must be there after it (invariant A), and a sync without the fault must then lead to the
 tables of a sync that never failed (invariant B). Log and secrets (C and D) are checked after every
-test by the fixture ``shop``.
+test by the fixture ``dealer``.
 """
 
 import functools
 import re
-from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -22,22 +21,27 @@ from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.catalog import SandboxCatalog
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync import dealers
+from haier_pipeline_tests.sync.synced_dealer import Catalog, Expect, SyncedDealer, Undisturbed
 
-Expect = Callable[..., dict[str, str]]
 Fault = dict[str, Any]
 
 BEIJING, SHANGHAI = "110101", "310101"
 
 
 @pytest.fixture
-def heals(shop: Any, sandbox: SandboxProcess, undisturbed: Any, expect: Expect) -> Any:
+def heals(
+    dealer: SyncedDealer,
+    sandbox: SandboxProcess,
+    undisturbed: Undisturbed,
+    expect: Expect,
+) -> Any:
     """Takes the faults away, syncs again and compares with a sync that never failed."""
 
     def heal() -> None:
         sandbox.reset(faults=True, tokens=True)
-        ended = shop.sync(accept_shrink=True)
+        ended = dealer.sync(accept_shrink=True)
         expect(ended, everything="success")
-        assert shop.catalog() == undisturbed()
+        assert dealer.catalog() == undisturbed()
 
     return heal
 
@@ -79,47 +83,52 @@ HEALED: dict[str, list[Fault]] = {
 
 @pytest.mark.parametrize("name", HEALED)
 def test_a_sync_gets_over_trouble_that_passes(
-    name: str, shop: Any, good: Any, sandbox: SandboxProcess, undisturbed: Any, expect: Expect
+    name: str,
+    dealer: SyncedDealer,
+    good: Catalog,
+    sandbox: SandboxProcess,
+    undisturbed: Undisturbed,
+    expect: Expect,
 ) -> None:
     """Fault matrix, rows 1, 5, 6, 7, 9, 16, 17, 28."""
     for fault in HEALED[name]:
         sandbox.fault(**({"times": 1} | fault))
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, everything="success")
     assert all(rule["fired"] == rule["times"] for rule in sandbox.faults()), sandbox.faults()
     sandbox.reset(faults=True)
-    assert shop.catalog() == undisturbed()
+    assert dealer.catalog() == undisturbed()
 
 
 def test_a_revoked_token_costs_one_token_and_one_call(
-    shop: Any, sandbox: SandboxProcess, expect: Expect
+    dealer: SyncedDealer, sandbox: SandboxProcess, expect: Expect
 ) -> None:
     """Fault matrix, rows 1 and 4."""
     sandbox.fault(kind="revoke", interface="prices", times=1)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, everything="success")
     assert sandbox.report()["calls"]["token"] == 2
     assert ended["price_quotes"].result.metadata["retries"] == 1
 
 
-def forget_the_token(shop: Any) -> None:
+def forget_the_token(dealer: SyncedDealer) -> None:
     """As at a client's very first sync; else it is shared with the runs before."""
-    shop.run("DELETE FROM client_token")
+    dealer.run("DELETE FROM client_token")
 
 
 @pytest.mark.parametrize("lifetime", [None, "soon", 0, -5, {}])
 def test_a_bad_lifetime_of_a_token_falls_back_to_the_default(
-    shop: Any, sandbox: SandboxProcess, expect: Expect, lifetime: object
+    dealer: SyncedDealer, sandbox: SandboxProcess, expect: Expect, lifetime: object
 ) -> None:
     """Fault matrix, row 3."""
     # A token that the sandbox knows is needed; so it gives one, and says nonsense about its life.
-    run = shop.open_sync()
-    run.client.check_token()
-    token = run.client._tokens.current().secret
+    run = dealer.open_sync()
+    run.client().check_token()
+    token = run.client()._tokens.current().secret
     run.close()
-    forget_the_token(shop)
+    forget_the_token(dealer)
     sandbox.fault(kind="token", answer={"access_token": token, "expires_in": lifetime}, times=None)
-    expect(shop.sync(), everything="success")
+    expect(dealer.sync(), everything="success")
     assert sandbox.report()["calls"]["token"] == 2
 
 
@@ -231,58 +240,62 @@ FAILING: dict[str, tuple[str, Fault, str]] = {
 
 @pytest.mark.parametrize("name", FAILING)
 def test_a_sync_that_fails_leaves_the_catalog_as_it_was(
-    name: str, shop: Any, good: Any, sandbox: SandboxProcess, heals: Any
+    name: str, dealer: SyncedDealer, good: Catalog, sandbox: SandboxProcess, heals: Any
 ) -> None:
     """Fault matrix, rows 2, 3, 5 to 10, 12, 24, 25, 29, 30."""
     asset, fault, said = FAILING[name]
-    forget_the_token(shop)
+    forget_the_token(dealer)
     sandbox.fault(**({"times": None} | fault))
-    ended = shop.sync(run_id="failing")
+    ended = dealer.sync(run_id="failing")
     assert ended[asset].result.status == "failed"
     assert not ended.keys() & {"brands", "products", "product_stock"}
-    assert shop.catalog() == good
-    (entry,) = (e for e in shop.log() if (e.run_id, e.asset_key) == ("failing", asset))
+    assert dealer.catalog() == good
+    (entry,) = (e for e in dealer.log() if (e.run_id, e.asset_key) == ("failing", asset))
     assert entry.status == "failed"
     assert re.search(said, entry.message), entry.message
     heals()
 
 
 def test_one_byte_a_second_is_stopped_by_the_deadline_of_an_attempt(
-    shop: Any, good: Any, sandbox: SandboxProcess, heals: Any, monkeypatch: pytest.MonkeyPatch
+    dealer: SyncedDealer,
+    good: Catalog,
+    sandbox: SandboxProcess,
+    heals: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Fault matrix, row 11; here an attempt has half a second in place of thirty."""
     quick = functools.partial(HaierClient, attempt_seconds=0.3)
     monkeypatch.setattr(dealers, "HaierClient", quick)
     sandbox.fault(kind="drip", interval=0.1, interface="listing", times=None)
-    ended = shop.sync()
+    ended = dealer.sync()
     assert ended["product_listings"].failed
-    assert shop.catalog() == good
+    assert dealer.catalog() == good
     monkeypatch.undo()
     heals()
 
 
 @pytest.mark.parametrize("status", [200, 400, 403])
 def test_a_wrong_password_is_refused_once_and_never_shown(
-    shop: Any, good: Any, sandbox: SandboxProcess, heals: Any, status: int
+    dealer: SyncedDealer, good: Catalog, sandbox: SandboxProcess, heals: Any, status: int
 ) -> None:
     """Fault matrix, rows 2 and 8, and invariant D."""
     sandbox.set(refusal_status=status)
-    ended = shop.sync(password="c4nary +/&=%秘密")
+    ended = dealer.sync(password="c4nary +/&=%秘密")
     message = ended["product_listings"].result.message
     assert "客户密码错误" in message
     assert status == 200 or f"HTTP {status}" in message
     assert sandbox.report()["calls"]["listing"] == 1
-    assert shop.catalog() == good
+    assert dealer.catalog() == good
     heals()
 
 
 def test_a_platform_that_repeats_a_secret_is_not_quoted_whole(
-    shop: Any, good: Any, sandbox: SandboxProcess
+    dealer: SyncedDealer, good: Catalog, sandbox: SandboxProcess
 ) -> None:
     """Fault matrix, row 8 and invariant D."""
     said = f"passWord {CREDENTIALS['password']} 错误"
     sandbox.fault(kind="refuse", message=said, interface="stock", times=None)
-    ended = shop.sync()
+    ended = dealer.sync()
     assert "错误" in ended["stock_levels"].result.message
 
 
@@ -290,35 +303,40 @@ def test_a_platform_that_repeats_a_secret_is_not_quoted_whole(
 
 
 def test_a_price_left_out_keeps_the_old_one_and_is_named(
-    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
+    dealer: SyncedDealer,
+    good: Catalog,
+    codes: list[str],
+    sandbox: SandboxProcess,
+    heals: Any,
+    expect: Expect,
 ) -> None:
     """Fault matrix, row 15."""
     code = codes[0]
     sandbox.fault(kind="omit", interface="prices", codes=[code], times=None)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, price_quotes="partial", products="success", product_stock="success")
     result = ended["price_quotes"].result
     assert result.failed == 1
     assert code in result.message
     assert "leaves them out" in result.message
     before = next(row for row in good[0] if row["product_code"] == code)
-    assert shop.product(code)["supply_price"] == before["supply_price"]
+    assert dealer.product(code)["supply_price"] == before["supply_price"]
     heals()
 
 
 def test_codes_nobody_asked_for_are_counted(
-    shop: Any, sandbox: SandboxProcess, expect: Expect
+    dealer: SyncedDealer, sandbox: SandboxProcess, expect: Expect
 ) -> None:
     """Fault matrix, row 16."""
     sandbox.fault(kind="unasked", interface="prices", codes=["ZZ0NOSUCH"], times=None)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, everything="success")
     assert ended["price_quotes"].result.metadata["ignored_records"] == 1
-    assert not shop.rows("SELECT 1 FROM raw_record WHERE product_code = 'ZZ0NOSUCH'")
+    assert not dealer.rows("SELECT 1 FROM raw_record WHERE product_code = 'ZZ0NOSUCH'")
 
 
 def test_a_code_that_comes_twice_differently_is_reported_and_the_last_counts(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
 ) -> None:
     """Fault matrix, row 17."""
     code = codes[0]
@@ -327,20 +345,24 @@ def test_a_code_that_comes_twice_differently_is_reported_and_the_last_counts(
         ("prices", {"supplyPrice": "1.23"}),
     ):
         sandbox.fault(kind="repeat", interface=interface, codes=[code], fields=fields, times=1)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, product_listings="partial", price_quotes="partial", products="success")
     for asset in ("product_listings", "price_quotes"):
         result = ended[asset].result
         assert result.metadata["repeated_codes"] == [code]
         assert code in result.message
         assert result.failed == 0
-    row = shop.product(code)
+    row = dealer.product(code)
     assert (row["product_model"], row["supply_price"]) == ("the last", Decimal("1.23"))
     heals()
 
 
 def test_a_warehouse_that_comes_twice_differently_is_reported(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, platform: SandboxCatalog, heals: Any
+    dealer: SyncedDealer,
+    codes: list[str],
+    sandbox: SandboxProcess,
+    platform: SandboxCatalog,
+    heals: Any,
 ) -> None:
     """Fault matrix, row 17."""
     code = codes[0]
@@ -348,16 +370,16 @@ def test_a_warehouse_that_comes_twice_differently_is_reported(
         kind="repeat", interface="stock", product_code=code, county_code=BEIJING,
         fields={"stock": 77}, times=1,
     )  # fmt: skip
-    ended = shop.sync()
+    ended = dealer.sync()
     assert ended["stock_levels"].result.status == "partial"
     warehouses = platform.stock(code, BEIJING, today())
-    found = {sec: n for (county, sec), n in shop.stock(code).items() if county == BEIJING}
+    found = {sec: n for (county, sec), n in dealer.stock(code).items() if county == BEIJING}
     assert found == {record["secCode"]: 77 for record in warehouses}
     heals()
 
 
 def test_codes_are_trimmed_blank_ones_rejected_and_no_two_merged(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
 ) -> None:
     """Fault matrix, row 18."""
     one, two, three, four = codes[:4]
@@ -366,35 +388,40 @@ def test_codes_are_trimmed_blank_ones_rejected_and_no_two_merged(
             kind="malform", interface="listing", codes=[code],
             fields={"productCode": value}, times=1,
         )  # fmt: skip
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, product_listings="partial", products="success")
     result = ended["product_listings"].result
     assert (result.failed, result.metadata["rejected_records"]) == (2, 2)
-    found = {row["product_code"] for row in shop.catalog()[0]}
+    found = {row["product_code"] for row in dealer.catalog()[0]}
     assert {one, one.lower()} <= found
     assert not found & {two, three, four}
-    reasons = shop.rows("SELECT reason FROM rejected_record")
+    reasons = dealer.rows("SELECT reason FROM rejected_record")
     assert [row["reason"] for row in reasons] == ["productCode is blank"] * 2
     # The one that was spelt differently vanishes again when it is spelt as before.
-    shop.run("DELETE FROM product WHERE product_code = :code", code=one.lower())
+    dealer.run("DELETE FROM product WHERE product_code = :code", code=one.lower())
     heals()
 
 
 @pytest.mark.parametrize("text", ["2999.00", "2,999.00", 2999, 2999.0, " 2999 "])
 def test_an_amount_is_the_same_however_it_is_written(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect, text: object
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, expect: Expect, text: object
 ) -> None:
     """Fault matrix, row 19."""
     sandbox.fault(
         kind="malform", interface="prices", codes=codes[:1], fields={"supplyPrice": text}, times=1
     )
-    expect(shop.sync(), everything="success")
-    assert str(shop.product(codes[0])["supply_price"]) == "2999.00"
+    expect(dealer.sync(), everything="success")
+    assert str(dealer.product(codes[0])["supply_price"]) == "2999.00"
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e400", "-1", '"暂无"', "[]"])
 def test_an_amount_that_is_none_is_rejected_and_the_old_price_kept(
-    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect, value: str
+    dealer: SyncedDealer,
+    good: Catalog,
+    codes: list[str],
+    sandbox: SandboxProcess,
+    expect: Expect,
+    value: str,
 ) -> None:
     """Fault matrix, row 20."""
     code = codes[0]
@@ -402,38 +429,43 @@ def test_an_amount_that_is_none_is_rejected_and_the_old_price_kept(
         kind="malform", interface="prices", codes=[code],
         fields={"supplyPrice": value}, raw=True, times=None,
     )  # fmt: skip
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, price_quotes="partial", products="success")
     assert ended["price_quotes"].result.failed == 1
-    (rejected,) = shop.rows("SELECT * FROM rejected_record")
+    (rejected,) = dealer.rows("SELECT * FROM rejected_record")
     assert rejected["reason"].startswith("supplyPrice ")
     assert rejected["payload"]["productCode"] == code
     before = next(row for row in good[0] if row["product_code"] == code)
-    assert shop.product(code)["supply_price"] == before["supply_price"]
+    assert dealer.product(code)["supply_price"] == before["supply_price"]
 
 
 def test_a_first_market_price_of_zero_is_reported_and_waits_for_a_real_one(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, expect: Expect
 ) -> None:
     """Fault matrix, row 31b."""
     code = codes[0]
     fields = {"marketPrice": "0.00"}
     sandbox.fault(kind="malform", interface="prices", codes=[code], fields=fields, times=1)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, price_quotes="success", priced_products="partial", products="success")
-    assert shop.prices()[code] is None
-    assert shop.product(code)["supply_price"] > 0
+    assert dealer.prices()[code] is None
+    assert dealer.product(code)["supply_price"] > 0
     result = ended["priced_products"].result
     assert f"{code}: marketPrice is 0" in result.message
     flawed = next(check for check in result.checks if check.name == assets.QUOTES_UNDERSTOOD.name)
     assert [offender["product_code"] for offender in flawed.offenders] == [code]
-    expect(shop.sync(), everything="success")
-    assert shop.prices()[code] == shop.product(code)["market_price"] > 0
+    expect(dealer.sync(), everything="success")
+    assert dealer.prices()[code] == dealer.product(code)["market_price"] > 0
 
 
 @pytest.mark.parametrize("supply", [0, None])
 def test_a_quote_that_does_not_count_changes_none_of_the_prices(
-    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, supply: int | None
+    dealer: SyncedDealer,
+    good: Catalog,
+    codes: list[str],
+    sandbox: SandboxProcess,
+    heals: Any,
+    supply: int | None,
 ) -> None:
     """Fault matrix, row 31b."""
     code = codes[0]
@@ -441,26 +473,31 @@ def test_a_quote_that_does_not_count_changes_none_of_the_prices(
 
     def prices() -> Any:
         query = "SELECT * FROM product WHERE product_code = :code"
-        (row,) = shop.rows(query, code=code)
+        (row,) = dealer.rows(query, code=code)
         return [row[name] for name in product.PRICE_COLUMNS]
 
     before = prices()
     sandbox.fault(kind="malform", interface="prices", codes=[code], fields=fields, times=1)
-    shop.sync()
+    dealer.sync()
     assert prices() == before
     heals()
 
 
 def test_a_quote_without_an_invoice_price_takes_the_old_one_with_it_and_is_reported(
-    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
+    dealer: SyncedDealer,
+    good: Catalog,
+    codes: list[str],
+    sandbox: SandboxProcess,
+    heals: Any,
+    expect: Expect,
 ) -> None:
     """Fault matrix, row 31b."""
     code = codes[0]
     fields = {"supplyPrice": "2100.00", "invoicePrice": None}
     sandbox.fault(kind="malform", interface="prices", codes=[code], fields=fields, times=1)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, priced_products="partial", products="success")
-    row = shop.product(code)
+    row = dealer.product(code)
     assert (row["supply_price"], row["invoice_price"]) == (2100, None)
     result = ended["priced_products"].result
     adds_up = next(check for check in result.checks if check.name == assets.INVOICE_ADDS_UP.name)
@@ -469,7 +506,7 @@ def test_a_quote_without_an_invoice_price_takes_the_old_one_with_it_and_is_repor
 
 
 def test_a_kind_and_a_rate_that_are_not_understood_cost_the_product_nothing(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, expect: Expect
 ) -> None:
     one, two = codes[:2]
     odd: dict[str, Fault] = {
@@ -478,9 +515,9 @@ def test_a_kind_and_a_rate_that_are_not_understood_cost_the_product_nothing(
     }
     for code, fields in odd.items():
         sandbox.fault(kind="malform", interface="prices", codes=[code], fields=fields, times=1)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, price_quotes="success", priced_products="success", products="success")
-    rows = {row["product_code"]: row for row in shop.rows("SELECT * FROM product")}
+    rows = {row["product_code"]: row for row in dealer.rows("SELECT * FROM product")}
     assert (rows[one]["stock_rebate"], rows[one]["rebate_policy"]) == (Decimal("0.05"), "7")
     assert (rows[two]["stock_rebate"], rows[two]["rebate_policy"]) == (None, "2")
     assert rows[one]["supply_price"] is not None
@@ -489,14 +526,14 @@ def test_a_kind_and_a_rate_that_are_not_understood_cost_the_product_nothing(
 
 
 def test_a_product_without_facts_is_kept(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
 ) -> None:
     """Fault matrix, row 21."""
     names = ("productBrandName", "productModel", "productGroupNamd", "productGroupName")
     fields = dict.fromkeys((*names, "productImageUrl", "productLageUrls"))
     sandbox.fault(kind="malform", interface="listing", codes=codes[:1], fields=fields, times=1)
-    expect(shop.sync(), everything="success")
-    row = shop.product(codes[0])
+    expect(dealer.sync(), everything="success")
+    row = dealer.product(codes[0])
     assert (row["name"], row["is_sales"], row["product_page_urls"]) == (codes[0], "1", [])
     assert {row["brand"], row["product_model"], row["product_group"]} == {None}
     heals()
@@ -504,18 +541,18 @@ def test_a_product_without_facts_is_kept(
 
 @pytest.mark.parametrize("name", ["长" * 10_000, "😀 冰箱 ❄️", "<script>alert(1)</script>"])
 def test_any_name_is_kept_whole(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect, name: str
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, expect: Expect, name: str
 ) -> None:
     """Fault matrix, row 22."""
     fields = {"productModel": name, "productGroupNamd": name}
     sandbox.fault(kind="malform", interface="listing", codes=codes[:1], fields=fields, times=1)
-    expect(shop.sync(), everything="success")
-    row = shop.product(codes[0])
+    expect(dealer.sync(), everything="success")
+    row = dealer.product(codes[0])
     assert [row["name"], row["product_model"], row["product_group"]] == [name] * 3
 
 
 def test_a_brand_beyond_its_documented_length_is_left_out_and_reported(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
 ) -> None:
     """Fault matrix, row 22."""
     one, two = codes[:2]
@@ -524,45 +561,54 @@ def test_a_brand_beyond_its_documented_length_is_left_out_and_reported(
             kind="malform", interface="listing", codes=[code],
             fields={"productBrandName": "长" * length}, times=1,
         )  # fmt: skip
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, product_listings="success", priced_products="partial", products="success")
     assert two in ended["priced_products"].result.message
-    assert (shop.product(one)["brand"], shop.product(two)["brand"]) == ("长" * 200, None)
+    assert (dealer.product(one)["brand"], dealer.product(two)["brand"]) == ("长" * 200, None)
     heals()
 
 
 def test_characters_that_no_table_takes_are_removed_and_counted(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, heals: Any
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, heals: Any
 ) -> None:
     """Fault matrix, row 23."""
     sandbox.fault(
         kind="malform", interface="listing", codes=codes[:1], raw=True, times=1,
         fields={"productModel": '"a\\u0000b\\ud800c"', "other": '{"k\\u0000": "\\udfff"}'},
     )  # fmt: skip
-    ended = shop.sync()
+    ended = dealer.sync()
     assert not any(outcome.failed for outcome in ended.values())
     assert ended["product_listings"].result.metadata["removed_characters"] == 4
-    assert shop.product(codes[0])["product_model"] == "abc"
-    (row,) = shop.rows("SELECT payload FROM raw_record"
-                       " WHERE asset_key = 'product_listings' AND product_code = :code",
-                       code=codes[0])  # fmt: skip
+    assert dealer.product(codes[0])["product_model"] == "abc"
+    (row,) = dealer.rows("SELECT payload FROM raw_record"
+                         " WHERE asset_key = 'product_listings' AND product_code = :code",
+                         code=codes[0])  # fmt: skip
     assert row["payload"]["other"] == {"k": ""}
     heals()
 
 
 def test_a_single_warehouse_may_come_without_its_list(
-    shop: Any, sandbox: SandboxProcess, platform: SandboxCatalog, codes: list[str], expect: Expect
+    dealer: SyncedDealer,
+    sandbox: SandboxProcess,
+    platform: SandboxCatalog,
+    codes: list[str],
+    expect: Expect,
 ) -> None:
     """Fault matrix, row 24: older answers."""
     sandbox.set(stock_shape="object")
-    expect(shop.sync(), everything="success")
+    expect(dealer.sync(), everything="success")
     first = platform.stock(codes[0], BEIJING, today())[0]
-    found = {sec: n for (county, sec), n in shop.stock(codes[0]).items() if county == BEIJING}
+    found = {sec: n for (county, sec), n in dealer.stock(codes[0]).items() if county == BEIJING}
     assert found == {first["secCode"]: int(first["stock"])}
 
 
 def test_an_empty_list_is_zero_and_a_failed_call_is_nothing(
-    shop: Any, good: Any, sandbox: SandboxProcess, codes: list[str], heals: Any, expect: Expect
+    dealer: SyncedDealer,
+    good: Catalog,
+    sandbox: SandboxProcess,
+    codes: list[str],
+    heals: Any,
+    expect: Expect,
 ) -> None:
     """Fault matrix, rows 24 and 25."""
     empty, null, refused, broken = codes[:4]
@@ -573,14 +619,14 @@ def test_an_empty_list_is_zero_and_a_failed_call_is_nothing(
         (broken, {"kind": "status", "status": 500}),
     ):
         sandbox.fault(**fault, interface="stock", product_code=code, times=None)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, stock_levels="partial", products="success", product_stock="success")
-    assert shop.product(empty)["stock"] == 0
-    assert shop.stock(empty) == {}
+    assert dealer.product(empty)["stock"] == 0
+    assert dealer.stock(empty) == {}
     before = {row["product_code"]: row for row in good[0]}
     for code in (null, refused, broken):
-        assert shop.product(code)["stock"] == before[code]["stock"]
-        assert shop.counted(shop.stock(code)) == before[code]["stock"]
+        assert dealer.product(code)["stock"] == before[code]["stock"]
+        assert dealer.counted(dealer.stock(code)) == before[code]["stock"]
     result = ended["stock_levels"].result
     assert result.failed == 6
     named = {f"{code} in {county}" for code in (null, refused, broken)
@@ -594,9 +640,15 @@ def test_an_empty_list_is_zero_and_a_failed_call_is_nothing(
     [("12", 12), ("12.0", 12), (12, 12), ("12.5", None), ("有货", None), (-3, None)],
 )
 def test_a_quantity_is_whole_and_not_negative_or_rejected(
-    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, platform: SandboxCatalog,
-    expect: Expect, value: object, pieces: int | None,
-) -> None:  # fmt: skip
+    dealer: SyncedDealer,
+    good: Catalog,
+    codes: list[str],
+    sandbox: SandboxProcess,
+    platform: SandboxCatalog,
+    expect: Expect,
+    value: object,
+    pieces: int | None,
+) -> None:
     """Fault matrix, row 26."""
     code = codes[0]
     struck = platform.stock(code, BEIJING, today())[0]["secCode"]
@@ -609,45 +661,54 @@ def test_a_quantity_is_whole_and_not_negative_or_rejected(
         kind="malform", interface="stock", product_code=code, county_code=BEIJING,
         fields={"stock": value}, times=None,
     )  # fmt: skip
-    ended = shop.sync()
+    ended = dealer.sync()
     if pieces is not None:
         expect(ended, everything="success")
-        assert shop.stock(code)[BEIJING, struck] == pieces
+        assert dealer.stock(code)[BEIJING, struck] == pieces
         return
     expect(ended, stock_levels="partial", product_stock="success")
     assert ended["stock_levels"].result.failed == 1
     assert f"{code} in {BEIJING}" in ended["stock_levels"].result.message
     # What could not be read keeps what it was.
-    assert shop.stock(code).get((BEIJING, struck)) == before.get((BEIJING, struck))
-    assert shop.product(code)["stock"] == shop.counted(shop.stock(code))
-    (rejected,) = shop.rows("SELECT reason FROM rejected_record")
+    assert dealer.stock(code).get((BEIJING, struck)) == before.get((BEIJING, struck))
+    assert dealer.product(code)["stock"] == dealer.counted(dealer.stock(code))
+    (rejected,) = dealer.rows("SELECT reason FROM rejected_record")
     assert rejected["reason"].startswith("stock ")
 
 
 def test_an_answer_that_could_not_be_read_is_asked_again_when_the_sync_goes_on(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, undisturbed: Any, expect: Expect
+    dealer: SyncedDealer,
+    codes: list[str],
+    sandbox: SandboxProcess,
+    undisturbed: Undisturbed,
+    expect: Expect,
 ) -> None:
     """Fault matrix, row 26: a resumed sync must not count it as done."""
     sandbox.fault(
         kind="malform", interface="stock", product_code=codes[0], county_code=BEIJING,
         fields={"stock": "有货"}, times=None,
     )  # fmt: skip
-    expect(shop.sync(run_id="first"), stock_levels="partial")
-    still = shop.sync(run_id="second", root_run_id="first")
+    expect(dealer.sync(run_id="first"), stock_levels="partial")
+    still = dealer.sync(run_id="second", root_run_id="first")
     expect(still, stock_levels="partial")
     assert still["stock_levels"].result.failed == 1
     sandbox.reset(faults=True)
-    expect(shop.sync(run_id="third", root_run_id="first"), everything="success")
+    expect(dealer.sync(run_id="third", root_run_id="first"), everything="success")
     assert sandbox.report()["calls"]["stock"] == 1
-    assert shop.catalog() == undisturbed()
+    assert dealer.catalog() == undisturbed()
 
 
 def test_a_county_that_fails_costs_the_other_nothing(
-    shop: Any, good: Any, sandbox: SandboxProcess, heals: Any, undisturbed: Any, expect: Expect
+    dealer: SyncedDealer,
+    good: Catalog,
+    sandbox: SandboxProcess,
+    heals: Any,
+    undisturbed: Undisturbed,
+    expect: Expect,
 ) -> None:
     """Fault matrix, row 27."""
     sandbox.fault(kind="refuse", interface="stock", county_code=SHANGHAI, times=None)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, stock_levels="partial", product_stock="success")
     result = ended["stock_levels"].result
     assert result.success == result.failed > 0
@@ -657,7 +718,7 @@ def test_a_county_that_fails_costs_the_other_nothing(
     def of(county: str, rows: Any) -> list[Any]:
         return [row for row in rows if row["county_code"] == county]
 
-    stock = shop.catalog()[1]
+    stock = dealer.catalog()[1]
     assert of(SHANGHAI, stock) == of(SHANGHAI, good[1])
     sandbox.reset(faults=True)
     assert of(BEIJING, stock) == of(BEIJING, undisturbed()[1])
@@ -665,15 +726,15 @@ def test_a_county_that_fails_costs_the_other_nothing(
 
 
 def test_unknown_fields_stay_in_the_payload(
-    shop: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect
+    dealer: SyncedDealer, codes: list[str], sandbox: SandboxProcess, expect: Expect
 ) -> None:
     """Fault matrix, row 28."""
     fields = {"somethingNew": {"a": [1, "二"]}}
     sandbox.fault(kind="malform", interface="prices", codes=codes[:1], fields=fields, times=1)
-    expect(shop.sync(), everything="success")
-    (row,) = shop.rows("SELECT payload FROM raw_record"
-                       " WHERE asset_key = 'price_quotes' AND product_code = :code",
-                       code=codes[0])  # fmt: skip
+    expect(dealer.sync(), everything="success")
+    (row,) = dealer.rows("SELECT payload FROM raw_record"
+                         " WHERE asset_key = 'price_quotes' AND product_code = :code",
+                         code=codes[0])  # fmt: skip
     assert row["payload"]["somethingNew"] == {"a": [1, "二"]}
 
 
@@ -681,55 +742,55 @@ def test_unknown_fields_stay_in_the_payload(
 
 
 def test_a_shrunken_listing_passes_once_an_operator_says_it_is_right(
-    shop: Any, good: Any, sandbox: SandboxProcess, heals: Any, expect: Expect
+    dealer: SyncedDealer, good: Catalog, sandbox: SandboxProcess, heals: Any, expect: Expect
 ) -> None:
     """Fault matrix, row 30."""
     sandbox.fault(kind="shrink", keep=0.4, times=None)
-    refused = shop.sync()
+    refused = dealer.sync()
     assert refused["product_listings"].blocked
     assert "--accept-shrink" in refused["product_listings"].result.message
-    assert shop.catalog() == good
-    expect(shop.sync(accept_shrink=True), everything="success")
-    vanished = [row for row in shop.catalog()[0] if row["no_sales_reason"] == VANISHED]
+    assert dealer.catalog() == good
+    expect(dealer.sync(accept_shrink=True), everything="success")
+    vanished = [row for row in dealer.catalog()[0] if row["no_sales_reason"] == VANISHED]
     assert len(vanished) == 8
     # It has become what the next one is measured by.
-    expect(shop.sync(), everything="success")
+    expect(dealer.sync(), everything="success")
     heals()
 
 
 def test_listings_that_shrink_step_by_step_are_measured_by_the_longest(
-    shop: Any, good: Any, sandbox: SandboxProcess, expect: Expect
+    dealer: SyncedDealer, good: Catalog, sandbox: SandboxProcess, expect: Expect
 ) -> None:
     """Fault matrix, row 30: each is more than half of the one before."""
     sandbox.fault(kind="shrink", keep=0.6, times=1)
-    expect(shop.sync(), product_listings="success")
-    stepped = shop.catalog()
+    expect(dealer.sync(), product_listings="success")
+    stepped = dealer.catalog()
     sandbox.fault(kind="shrink", keep=0.4, times=1)
-    refused = shop.sync()["product_listings"]
+    refused = dealer.sync()["product_listings"]
     assert refused.blocked
     assert "last 7 days had 12" in refused.result.message
-    assert shop.catalog() == stepped
+    assert dealer.catalog() == stepped
 
 
 @pytest.mark.parametrize("fields", [{"productCode": None}, {"isSales": ["?"]}])
 def test_a_record_that_cannot_be_read_leaves_its_product_as_it_is(
-    shop: Any,
-    good: Any,
+    dealer: SyncedDealer,
+    good: Catalog,
     codes: list[str],
     sandbox: SandboxProcess,
     expect: Expect,
     fields: dict[str, Any],
 ) -> None:
     """Fault matrix, row 31a: neither present nor gone."""
-    before = shop.product(codes[0])
+    before = dealer.product(codes[0])
     sandbox.fault(kind="malform", interface="listing", codes=codes[:1], fields=fields, times=1)
-    expect(shop.sync(), product_listings="partial", products="success")
-    assert shop.product(codes[0]) == before
-    assert not shop.rows("SELECT 1 FROM product WHERE no_sales_reason = :why", why=VANISHED)
+    expect(dealer.sync(), product_listings="partial", products="success")
+    assert dealer.product(codes[0]) == before
+    assert not dealer.rows("SELECT 1 FROM product WHERE no_sales_reason = :why", why=VANISHED)
 
 
 def test_many_records_that_cannot_be_read_stop_the_sync_until_an_operator_lets_it_pass(
-    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, expect: Expect
+    dealer: SyncedDealer, good: Catalog, codes: list[str], sandbox: SandboxProcess, expect: Expect
 ) -> None:
     """Fault matrix, row 31a."""
     for code in codes[:3]:
@@ -737,47 +798,54 @@ def test_many_records_that_cannot_be_read_stop_the_sync_until_an_operator_lets_i
             kind="malform", interface="listing", codes=[code], fields={"isSales": ["?"]},
             times=None,
         )  # fmt: skip
-    refused = shop.sync()["product_listings"]
+    refused = dealer.sync()["product_listings"]
     assert refused.blocked
     assert "3 of 12 records cannot be read" in refused.result.message
-    assert shop.catalog() == good
-    before = [shop.product(code) for code in codes[:3]]
-    expect(shop.sync(accept_shrink=True), product_listings="partial", products="success")
-    assert [shop.product(code) for code in codes[:3]] == before
+    assert dealer.catalog() == good
+    before = [dealer.product(code) for code in codes[:3]]
+    expect(dealer.sync(accept_shrink=True), product_listings="partial", products="success")
+    assert [dealer.product(code) for code in codes[:3]] == before
 
 
-def test_an_empty_listing_passes_never(shop: Any, good: Any, sandbox: SandboxProcess) -> None:
+def test_an_empty_listing_passes_never(
+    dealer: SyncedDealer, good: Catalog, sandbox: SandboxProcess
+) -> None:
     """Fault matrix, row 30."""
     sandbox.fault(kind="answer", answer=[], interface="listing", times=None)
-    assert shop.sync(accept_shrink=True)["product_listings"].blocked
-    assert shop.catalog() == good
+    assert dealer.sync(accept_shrink=True)["product_listings"].blocked
+    assert dealer.catalog() == good
 
 
 def test_the_first_listing_has_nothing_to_be_measured_by(
-    shop: Any, sandbox: SandboxProcess, expect: Expect
+    dealer: SyncedDealer, sandbox: SandboxProcess, expect: Expect
 ) -> None:
     """Fault matrix, row 30."""
     sandbox.fault(kind="shrink", keep=0.1, times=1)
-    expect(shop.sync(), everything="success")
+    expect(dealer.sync(), everything="success")
 
 
 def test_a_product_vanishes_and_returns_under_its_old_number(
-    shop: Any, good: Any, codes: list[str], sandbox: SandboxProcess, heals: Any, expect: Expect
+    dealer: SyncedDealer,
+    good: Catalog,
+    codes: list[str],
+    sandbox: SandboxProcess,
+    heals: Any,
+    expect: Expect,
 ) -> None:
     """Fault matrix, row 31."""
     code = codes[0]
-    shop.run("UPDATE product SET price = 1, is_active = false WHERE product_code = :c", c=code)
+    dealer.run("UPDATE product SET price = 1, is_active = false WHERE product_code = :c", c=code)
     query = "SELECT id, price, is_active, created_at FROM product WHERE product_code = :c"
-    before = shop.rows(query, c=code)
+    before = dealer.rows(query, c=code)
     sandbox.fault(kind="vanish", codes=[code], times=None)
-    ended = shop.sync()
+    ended = dealer.sync()
     expect(ended, everything="success")
-    row = shop.product(code)
+    row = dealer.product(code)
     assert (row["is_sales"], row["no_sales_reason"]) == ("0", VANISHED)
     assert ended["products"].result.metadata["vanished"] == 1
     sandbox.reset(faults=True)
-    expect(shop.sync(), everything="success")
-    assert shop.product(code)["is_sales"] == "1"
-    assert shop.rows(query, c=code) == before
-    shop.run("UPDATE product SET is_active = true")
+    expect(dealer.sync(), everything="success")
+    assert dealer.product(code)["is_sales"] == "1"
+    assert dealer.rows(query, c=code) == before
+    dealer.run("UPDATE product SET is_active = true")
     heals()

@@ -17,13 +17,13 @@ SECRETS = {
     "password": CREDENTIALS["password"],
     "seller_password": CREDENTIALS["seller_password"],
 }
-OPERATOR_TOKEN, OPERATOR_ENTRY = new_token("olga", "operator")
-READER_TOKEN, READER_ENTRY = new_token("rita", "reader")
+OPERATOR_TOKEN, OPERATOR_ENTRY = new_token("operator-1", "operator")
+READER_TOKEN, READER_ENTRY = new_token("reader-1", "reader")
 
 
 def app_on(installation: Installation, launched: list[SyncRequest]) -> FastAPI:
     """The app over an installation; orders are noted and nothing is started."""
-    return build_app(installation, launch=launched.append, dagster_problem=lambda: None)
+    return build_app(installation, launch=launched.append)
 
 
 def caller(app: FastAPI, token: str | None = None, **options: Any) -> TestClient:

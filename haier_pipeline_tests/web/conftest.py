@@ -96,8 +96,8 @@ def config(sandbox: SandboxProcess) -> dict[str, Any]:
 
 @pytest.fixture
 def dealer(operator: TestClient, config: dict[str, Any]) -> dict[str, Any]:
-    """The stored dealer ``shop``."""
-    answer = operator.post(f"{API}/config/", json={"name": "shop", "config": config})
+    """The stored dealer ``stored``."""
+    answer = operator.post(f"{API}/config/", json={"name": "stored", "config": config})
     assert answer.status_code == 201, answer.text
     shown: dict[str, Any] = answer.json()["data"]
     return shown

@@ -1,4 +1,4 @@
-"""The admin pages' door: login, sessions and their end, forms of other sites, roles, headers."""
+"""Access to the admin pages: login, sessions, forms of other sites, roles, headers."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -33,13 +33,13 @@ def visitor(app: FastAPI) -> Visitor:
 
 
 @pytest.fixture
-def olga(app: FastAPI) -> Visitor:
+def admin(app: FastAPI) -> Visitor:
     """An operator who is logged in."""
     return Visitor(app).log_in(OPERATOR_TOKEN)
 
 
 @pytest.fixture
-def rita(app: FastAPI) -> Visitor:
+def admin_reader(app: FastAPI) -> Visitor:
     """A reader who is logged in."""
     return Visitor(app).log_in(READER_TOKEN)
 
@@ -171,22 +171,22 @@ def test_a_session_ends_after_eight_hours(app: FastAPI) -> None:
 
 
 def test_logging_out_ends_the_session_for_whoever_has_its_cookie(
-    app: FastAPI, olga: Visitor
+    app: FastAPI, admin: Visitor
 ) -> None:
     thief = Visitor(app)
-    thief.client.cookies.update(olga.client.cookies)
+    thief.client.cookies.update(admin.client.cookies)
     assert thief.get("/").status_code == 200
 
-    answer = olga.send("/", "/logout")
+    answer = admin.send("/", "/logout")
 
     assert answer.headers["Location"] == f"{ADMIN}/login"
-    assert olga.get("/").status_code == 303
+    assert admin.get("/").status_code == 303
     assert thief.get("/").status_code == 303
 
 
 def test_the_oldest_session_makes_room() -> None:
     sessions = Sessions()
-    numbers = [sessions.open(Caller("olga", "operator")) for _ in range(MOST_SESSIONS + 1)]
+    numbers = [sessions.open(Caller("operator-1", "operator")) for _ in range(MOST_SESSIONS + 1)]
 
     assert sessions.find(numbers[0]) is None
     assert sessions.find(numbers[1]) is not None
@@ -194,42 +194,44 @@ def test_the_oldest_session_makes_room() -> None:
 
 def test_the_logins_of_one_caller_end_nobody_elses_session() -> None:
     sessions = Sessions()
-    operators = sessions.open(Caller("olga", "operator"))
-    readers = [sessions.open(Caller("rita", "reader")) for _ in range(1_000)]
+    operators = sessions.open(Caller("operator-1", "operator"))
+    readers = [sessions.open(Caller("reader-1", "reader")) for _ in range(1_000)]
 
     assert sessions.find(operators) is not None
     assert sum(sessions.find(number) is not None for number in readers) == MOST_SESSIONS
 
 
 def test_a_form_of_another_site_changes_nothing(
-    app: FastAPI, olga: Visitor, rita: Visitor, dealer: Any, launched: list[SyncRequest]
+    app: FastAPI, admin: Visitor, admin_reader: Visitor, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     acts = [path for method, path in routes(app) if method == "POST" and path != "/login"]
     assert set(acts) == {*ACTS, "/logout"}
 
     for path in acts:
         target = path.replace("{number}", str(dealer["id"]))
-        for csrf in ({}, {"csrf": ""}, {"csrf": rita.csrf}, {"csrf": "ü"}):
-            answer = olga.post(target, dealer="shop", is_active="on", **csrf)
+        for csrf in ({}, {"csrf": ""}, {"csrf": admin_reader.csrf}, {"csrf": "ü"}):
+            answer = admin.post(target, dealer="stored", is_active="on", **csrf)
             assert answer.status_code == 403, (path, csrf)
-    assert olga.get("/").status_code == 200
-    assert "shop" in olga.page("/dealers")
+    assert admin.get("/").status_code == 200
+    assert "stored" in admin.page("/dealers")
     assert launched == []
 
 
 def test_a_reader_looks_and_does_not_act(
-    app: FastAPI, rita: Visitor, dealer: Any, launched: list[SyncRequest]
+    app: FastAPI, admin_reader: Visitor, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     """Row 49."""
     number = str(dealer["id"])
     for path in ACTS:
-        answer = rita.post(path.replace("{number}", number), csrf=rita.csrf, dealer="shop")
+        answer = admin_reader.post(
+            path.replace("{number}", number), csrf=admin_reader.csrf, dealer="stored"
+        )
         assert answer.status_code == 403, path
     for path in ("/", "/dealers", f"/dealers/{number}", "/log", "/products"):
-        page = rita.page(path)
+        page = admin_reader.page(path)
         acting = {target.removeprefix(ADMIN) for target in forms(page)} - {"/logout"}
         assert acting <= {f"/dealers/{number}"}, path
-    assert "<fieldset disabled>" in rita.page(f"/dealers/{number}")
+    assert "<fieldset disabled>" in admin_reader.page(f"/dealers/{number}")
     assert launched == []
 
 
@@ -242,9 +244,9 @@ def test_without_tokens_the_login_page_says_what_to_do(
 
 
 def test_no_script_may_run_and_nothing_comes_from_elsewhere(
-    olga: Visitor, visitor: Visitor
+    admin: Visitor, visitor: Visitor
 ) -> None:
-    for who, path in ((visitor, "/login"), (olga, "/"), (olga, "/log"), (olga, "/none")):
+    for who, path in ((visitor, "/login"), (admin, "/"), (admin, "/log"), (admin, "/none")):
         answer = who.get(path)
         policy = answer.headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -258,11 +260,11 @@ def test_no_script_may_run_and_nothing_comes_from_elsewhere(
             assert address.startswith(f"{ADMIN}/"), address
 
 
-def test_what_is_not_there_is_said_on_a_page(olga: Visitor, visitor: Visitor) -> None:
+def test_what_is_not_there_is_said_on_a_page(admin: Visitor, visitor: Visitor) -> None:
     for path in ("/none", "/log/7", "/log/x", f"/log/{2**63}", "/dealers/7", "/dealers/-1",
                  "/product?dealer=a&code=b", "/static/../app.py"):  # fmt: skip
-        answer = olga.get(path)
+        answer = admin.get(path)
         assert answer.status_code == 404, path
-    assert "<h1>Error 404</h1>" in olga.get("/log/7").text
+    assert "<h1>Error 404</h1>" in admin.get("/log/7").text
     assert visitor.get("/static/none").status_code == 404
-    assert olga.client.post(f"{ADMIN}/log").status_code == 405
+    assert admin.client.post(f"{ADMIN}/log").status_code == 405

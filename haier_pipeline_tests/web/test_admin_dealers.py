@@ -19,7 +19,7 @@ NEW = "/dealers/new"
 
 
 @pytest.fixture
-def olga(app: FastAPI) -> Visitor:
+def admin(app: FastAPI) -> Visitor:
     """An operator who is logged in."""
     return Visitor(app).log_in(OPERATOR_TOKEN)
 
@@ -28,13 +28,13 @@ def olga(app: FastAPI) -> Visitor:
 def filled_in(config: dict[str, Any]) -> dict[str, str]:
     """What a person types into the form of a new dealer."""
     typed = {key: str(value) for key, value in config.items()}
-    return {**typed, "name": "shop", "county_codes": "110101, 310101", "is_active": "on"}
+    return {**typed, "name": "stored", "county_codes": "110101, 310101", "is_active": "on"}
 
 
 @pytest.fixture
-def shop(olga: Visitor, filled_in: dict[str, str]) -> str:
-    """The page of the stored dealer ``shop``."""
-    answer = olga.send(NEW, NEW, **filled_in)
+def dealer_page(admin: Visitor, filled_in: dict[str, str]) -> str:
+    """The page of the stored dealer ``stored``."""
+    answer = admin.send(NEW, NEW, **filled_in)
     assert answer.status_code == 303, answer.text
     return answer.headers["Location"].removeprefix(ADMIN)
 
@@ -44,68 +44,74 @@ def wrong_fields(page: str) -> set[str]:
 
 
 def test_a_dealer_is_stored_changed_disabled_and_enabled(
-    olga: Visitor, shop: str, installation: Installation
+    admin: Visitor, dealer_page: str, installation: Installation
 ) -> None:
     dealers = installation.dealers
-    stored = dealers.config("shop")
+    stored = dealers.config("stored")
     assert stored.county_codes == ("110101", "310101")
     assert stored.password.get_secret_value() == SECRETS["password"]
-    assert "Test its connection next" in olga.page(shop)
-    assert "Test its connection next" not in olga.page(shop)
+    assert "Test its connection next" in admin.page(dealer_page)
+    assert "Test its connection next" not in admin.page(dealer_page)
 
-    changed = olga.send(shop, shop, county_codes="310101", rate_limit="", password="new one")
+    changed = admin.send(
+        dealer_page, dealer_page, county_codes="310101", rate_limit="", password="new one"
+    )
     assert changed.status_code == 303
-    after = dealers.config("shop")
+    after = dealers.config("stored")
     assert after.county_codes == ("310101",)
     assert after.rate_limit == 100
     assert after.password.get_secret_value() == "new one"
     assert after.seller_password == stored.seller_password
 
-    assert olga.send(shop, f"{shop}/disable").status_code == 303
-    assert "stops at its next batch" in olga.page(shop)
-    assert dealers.find("shop").is_active is False
-    assert f"{ADMIN}/sync" not in forms(olga.page(shop))
-    assert olga.send(shop, f"{shop}/enable").status_code == 303
-    assert dealers.find("shop").is_active is True
+    assert admin.send(dealer_page, f"{dealer_page}/disable").status_code == 303
+    assert "stops at its next batch" in admin.page(dealer_page)
+    assert dealers.find("stored").is_active is False
+    assert f"{ADMIN}/sync" not in forms(admin.page(dealer_page))
+    assert admin.send(dealer_page, f"{dealer_page}/enable").status_code == 303
+    assert dealers.find("stored").is_active is True
 
 
 def test_saving_a_form_unchanged_changes_nothing(
-    olga: Visitor, shop: str, installation: Installation
+    admin: Visitor, dealer_page: str, installation: Installation
 ) -> None:
     """A default that was only shown does not become a value of the dealer's own."""
-    before = installation.dealers.find("shop")
+    before = installation.dealers.find("stored")
 
-    assert olga.send(shop, shop).status_code == 303
+    assert admin.send(dealer_page, dealer_page).status_code == 303
 
-    after = installation.dealers.find("shop")
+    after = installation.dealers.find("stored")
     assert (after.config, after.secrets) == (before.config, before.secrets)
 
 
 def test_an_optional_secret_can_be_given_and_forgotten(
-    olga: Visitor, shop: str, installation: Installation
+    admin: Visitor, dealer_page: str, installation: Installation
 ) -> None:
-    olga.send(shop, shop, customer_password="its own")
-    own = installation.dealers.config("shop").customer_password.get_secret_value()
-    olga.send(shop, shop, forget_customer_password="on")
-    forgotten = installation.dealers.config("shop").customer_password.get_secret_value()
+    admin.send(dealer_page, dealer_page, customer_password="its own")
+    own = installation.dealers.config("stored").customer_password.get_secret_value()
+    admin.send(dealer_page, dealer_page, forget_customer_password="on")
+    forgotten = installation.dealers.config("stored").customer_password.get_secret_value()
 
     assert own == "its own"
     assert forgotten == SECRETS["password"]
 
 
 def test_secrets_stand_on_no_page(
-    olga: Visitor, shop: str, filled_in: dict[str, str], app: FastAPI
+    admin: Visitor, dealer_page: str, filled_in: dict[str, str], app: FastAPI
 ) -> None:
     """Row 52: not even in the form that they were typed into, when it comes back."""
     canaries = {key: f"canary-{key}" for key in (*SECRETS, "customer_password")}
 
-    refused = olga.send(
+    refused = admin.send(
         NEW, NEW, **{**filled_in, **canaries, "name": "other", "send_to_code": "8 8"}
     )
-    unchanged = olga.send(shop, shop, **canaries, rate_limit="many")
+    unchanged = admin.send(dealer_page, dealer_page, **canaries, rate_limit="many")
 
     assert refused.status_code == unchanged.status_code == 422
-    pages = [refused.text, unchanged.text, *(olga.page(path) for path in ("/", "/dealers", shop))]
+    pages = [
+        refused.text,
+        unchanged.text,
+        *(admin.page(path) for path in ("/", "/dealers", dealer_page)),
+    ]
     for page in pages:
         assert "canary" not in page
         for secret in SECRETS.values():
@@ -114,12 +120,12 @@ def test_secrets_stand_on_no_page(
 
 
 def test_every_wrong_field_is_marked_and_the_others_are_kept(
-    olga: Visitor, filled_in: dict[str, str], installation: Installation
+    admin: Visitor, filled_in: dict[str, str], installation: Installation
 ) -> None:
     """Row 46."""
     bad = {**filled_in, "customer_code": "too short", "county_codes": "1101", "password": ""}
 
-    answer = olga.send(NEW, NEW, **bad)
+    answer = admin.send(NEW, NEW, **bad)
 
     assert answer.status_code == 422
     assert wrong_fields(answer.text) == {"customer_code", "county_codes", "password"}
@@ -131,24 +137,24 @@ def test_every_wrong_field_is_marked_and_the_others_are_kept(
 
 
 def test_another_host_asks_for_the_secrets_again(
-    olga: Visitor, shop: str, installation: Installation
+    admin: Visitor, dealer_page: str, installation: Installation
 ) -> None:
     """Row 51."""
     elsewhere = "https://openplat-test.haier.net"
 
-    refused = olga.send(shop, shop, base_url=elsewhere)
-    hostile = olga.send(shop, shop, base_url="http://169.254.169.254", **SECRETS)
-    given = olga.send(shop, shop, base_url=elsewhere, **SECRETS)
+    refused = admin.send(dealer_page, dealer_page, base_url=elsewhere)
+    hostile = admin.send(dealer_page, dealer_page, base_url="http://169.254.169.254", **SECRETS)
+    given = admin.send(dealer_page, dealer_page, base_url=elsewhere, **SECRETS)
 
     assert refused.status_code == hostile.status_code == 422
     assert wrong_fields(refused.text) == set(SECRETS)
     assert wrong_fields(hostile.text) == {"base_url"}
     assert given.status_code == 303
-    assert installation.dealers.config("shop").base_url == elsewhere
+    assert installation.dealers.config("stored").base_url == elsewhere
 
 
-def test_a_taken_name_is_said(olga: Visitor, shop: str, filled_in: dict[str, str]) -> None:
-    answer = olga.send(NEW, NEW, **filled_in)
+def test_a_taken_name_is_said(admin: Visitor, dealer_page: str, filled_in: dict[str, str]) -> None:
+    answer = admin.send(NEW, NEW, **filled_in)
 
     assert answer.status_code == 409
     assert "there is a dealer named" in answer.text
@@ -202,8 +208,8 @@ def test_the_dealer_of_the_environment_is_shown_and_cannot_be_edited(
     ],
 )
 def test_a_test_of_the_connection_says_what_came_of_it(
-    olga: Visitor,
-    shop: str,
+    admin: Visitor,
+    dealer_page: str,
     sandbox: SandboxProcess,
     fault: dict[str, Any] | None,
     headline: str,
@@ -212,39 +218,39 @@ def test_a_test_of_the_connection_says_what_came_of_it(
     if fault is not None:
         sandbox.fault(kind="status", **fault)
 
-    answer = olga.send(shop, f"{shop}/test")
-    page = olga.page(shop)
+    answer = admin.send(dealer_page, f"{dealer_page}/test")
+    page = admin.page(dealer_page)
 
-    assert answer.headers["Location"] == ADMIN + shop
+    assert answer.headers["Location"] == ADMIN + dealer_page
     assert headline in page
     assert detail in page
 
 
 def test_sync_now_starts_one_sync_however_often_the_form_is_sent(
-    olga: Visitor, shop: str, launched: list[SyncRequest]
+    admin: Visitor, dealer_page: str, launched: list[SyncRequest]
 ) -> None:
     """Row 55."""
-    form = fields_of(olga.page(shop), f"{ADMIN}/sync")
-    answers = [olga.post("/sync", **form) for _ in range(3)]
-    again = olga.send(shop, "/sync")
+    form = fields_of(admin.page(dealer_page), f"{ADMIN}/sync")
+    answers = [admin.post("/sync", **form) for _ in range(3)]
+    again = admin.send(dealer_page, "/sync")
 
     places = {answer.headers["Location"] for answer in answers}
     assert len(places) == 1
     # A new form orders anew, and joins what waits still.
-    assert [order.dealer for order in launched] == ["shop"]
+    assert [order.dealer for order in launched] == ["stored"]
     (place,) = places
     assert place == f"{ADMIN}/log?run_id={launched[0].run_id}"
     assert again.headers["Location"] == place
-    page = olga.page(place.removeprefix(ADMIN))
+    page = admin.page(place.removeprefix(ADMIN))
     assert page.count('class="status pending"') == 1
     assert '<meta http-equiv="refresh"' in page
 
 
-def test_a_sync_that_cannot_be_started_is_said(installation: Installation, olga: Visitor) -> None:
+def test_a_sync_that_cannot_be_started_is_said(installation: Installation, admin: Visitor) -> None:
     def launch(order: SyncRequest) -> None:
         raise CatalogError(f"no process for {order.dealer}")
 
-    app = build_app(installation, launch=launch, dagster_problem=lambda: None)
+    app = build_app(installation, launch=launch)
     visitor = Visitor(app).log_in(OPERATOR_TOKEN)
 
     failed = visitor.post("/sync", csrf=visitor.csrf, dealer="nobody", key="1")
@@ -255,9 +261,9 @@ def test_a_sync_that_cannot_be_started_is_said(installation: Installation, olga:
     assert "no active dealer named" in page
 
 
-def test_where_nobody_is_configured_the_sandbox_can_be_synced(olga: Visitor) -> None:
-    page = olga.page("/dealers")
+def test_where_nobody_is_configured_the_sandbox_can_be_synced(admin: Visitor) -> None:
+    page = admin.page("/dealers")
 
     assert "built-in sandbox" in page
     assert fields_of(page, f"{ADMIN}/sync")["dealer"] == "sandbox"
-    assert "sandbox" in olga.page("/")
+    assert "sandbox" in admin.page("/")

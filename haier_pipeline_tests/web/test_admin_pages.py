@@ -13,7 +13,6 @@ import pytest
 from fastapi import FastAPI
 from sqlalchemy import Engine, insert, text, update
 
-from haier_pipeline.catalog import browse, overview
 from haier_pipeline.catalog.log import STATUS_LABELS, TYPE_LABELS
 from haier_pipeline.catalog.tables import (
     brand,
@@ -24,24 +23,25 @@ from haier_pipeline.catalog.tables import (
     raw_partition,
     rejected_record,
 )
+from haier_pipeline.catalog.views import sync_history, table_rows
 from haier_pipeline.domain.partition import SHANGHAI, today
 from haier_pipeline.domain.product import CHANGE_KINDS
 from haier_pipeline.installation import Installation
-from haier_pipeline.web import admin
+from haier_pipeline.web import admin as admin_package
 from haier_pipeline.web.admin import rendering
 from haier_pipeline.web.admin.charts import HEIGHT, Column, Part, draw
 from haier_pipeline.web.admin.words import CHANGE_LABELS, CHINESE
 from haier_pipeline_tests.web.admin_visitor import Visitor
 from haier_pipeline_tests.web.callers import OPERATOR_TOKEN
 
-PACKAGE = Path(admin.__file__).parent
+PACKAGE = Path(admin_package.__file__).parent
 NOW = datetime.now(UTC)
 EVIL = "<script>alert('canary')</script>\"'&"
 PAGES = ("/", "/dealers", "/dealers/new", "/log", "/products", "/stock", "/changes", "/rejected")
 
 
 @pytest.fixture
-def olga(app: FastAPI) -> Visitor:
+def admin(app: FastAPI) -> Visitor:
     """Somebody who is logged in."""
     return Visitor(app).log_in(OPERATOR_TOKEN)
 
@@ -57,7 +57,7 @@ def add_entry(engine: Engine, **changes: Any) -> int:
     values = {
         "sync_type": "stock",
         "asset_key": "stock_levels",
-        "dealer": "shop",
+        "dealer": "stored",
         "sync_date": today(),
         "run_id": "run-1",
         "root_run_id": "run-1",
@@ -137,7 +137,7 @@ def walk(visitor: Visitor, path: str) -> Iterator[str]:
 
 
 def test_the_log_is_filtered_by_type_status_dealer_and_day_and_searched(
-    olga: Visitor, engine: Engine
+    admin: Visitor, engine: Engine
 ) -> None:
     midnight = datetime.combine(today(), datetime.min.time(), SHANGHAI)
     old = {"created_at": midnight - timedelta(seconds=1), "started_at": None}
@@ -149,7 +149,7 @@ def test_the_log_is_filtered_by_type_status_dealer_and_day_and_searched(
     }
 
     def found(**filters: str) -> set[str]:
-        shown = row_ids(olga.page("/log", **filters))
+        shown = row_ids(admin.page("/log", **filters))
         return {name for name, number in ids.items() if number in shown}
 
     assert found() == set(ids)
@@ -163,10 +163,10 @@ def test_the_log_is_filtered_by_type_status_dealer_and_day_and_searched(
     assert found(search="0%") == {"failed"}
     assert found(search="%") == {"failed"}
     assert found(search="stock-levels") == set()
-    assert found(search="well", sync_type="prices", status="success", dealer="shop") == {"price"}
+    assert found(search="well", sync_type="prices", status="success", dealer="stored") == {"price"}
 
 
-def test_a_filter_that_cannot_be_is_refused(olga: Visitor) -> None:
+def test_a_filter_that_cannot_be_is_refused(admin: Visitor) -> None:
     """Rows 50 and 53."""
     for query in (
         {"status": "' OR 1=1 --"},
@@ -178,15 +178,15 @@ def test_a_filter_that_cannot_be_is_refused(olga: Visitor) -> None:
         {"search": "\x00"},
         {"search": "x" * 201},
     ):
-        answer = olga.get("/log", **query)
+        answer = admin.get("/log", **query)
         assert answer.status_code == 422, query
         assert "<h1>Error 422</h1>" in answer.text
 
 
-def test_sql_in_a_filter_finds_nothing(olga: Visitor, engine: Engine) -> None:
+def test_sql_in_a_filter_finds_nothing(admin: Visitor, engine: Engine) -> None:
     """Row 50."""
     add_entry(engine)
-    add_catalog(engine, "shop", 1)
+    add_catalog(engine, "stored", 1)
     attack = "' OR '1'='1"
 
     for path, names in (
@@ -197,22 +197,22 @@ def test_sql_in_a_filter_finds_nothing(olga: Visitor, engine: Engine) -> None:
         ("/rejected", ("dealer", "asset")),
     ):
         for name in names:
-            page = olga.page(path, **{name: attack})
+            page = admin.page(path, **{name: attack})
             assert "Nothing here." in page or name == "after", (path, name)
             assert attack not in page
 
 
-def test_the_pages_of_the_log_follow_each_other(olga: Visitor, engine: Engine) -> None:
+def test_the_pages_of_the_log_follow_each_other(admin: Visitor, engine: Engine) -> None:
     ids = [add_entry(engine) for _ in range(110)]
 
-    pages = [row_ids(page) for page in walk(olga, "/log?dealer=shop")]
+    pages = [row_ids(page) for page in walk(admin, "/log?dealer=stored")]
 
     assert [len(page) for page in pages] == [50, 50, 10]
     assert list(chain.from_iterable(pages)) == sorted(ids, reverse=True)
 
 
 def test_a_row_shows_its_checks_what_it_reported_and_how_long_it_took(
-    olga: Visitor, engine: Engine
+    admin: Visitor, engine: Engine
 ) -> None:
     number = add_entry(
         engine,
@@ -226,8 +226,8 @@ def test_a_row_shows_its_checks_what_it_reported_and_how_long_it_took(
         metadata={"calls": 566, "failures": {"HTTP 500": 2}, "failed_units": []},
     )  # fmt: skip
 
-    page = olga.page(f"/log/{number}")
-    listed = olga.page("/log")
+    page = admin.page(f"/log/{number}")
+    listed = admin.page("/log")
 
     for said in ("all well", "30.0 s", "prices_plausible", "one price doubled", "GA1", "5999.5",
                  "566", "&#34;HTTP 500&#34;: 2", "3 / 3"):  # fmt: skip
@@ -238,26 +238,26 @@ def test_a_row_shows_its_checks_what_it_reported_and_how_long_it_took(
     assert "30.0 s" in listed
 
 
-def test_a_run_is_watched_while_it_works_and_no_longer(olga: Visitor, engine: Engine) -> None:
+def test_a_run_is_watched_while_it_works_and_no_longer(admin: Visitor, engine: Engine) -> None:
     refresh = '<meta http-equiv="refresh"'
     add_entry(engine)
-    assert refresh not in olga.page("/log?run_id=run-1")
+    assert refresh not in admin.page("/log?run_id=run-1")
 
     just_now = add_entry(engine, completed_at=datetime.now(UTC))
-    assert refresh in olga.page("/log?run_id=run-1")
-    assert refresh not in olga.page(f"/log/{just_now}")
-    assert refresh not in olga.page("/log")
+    assert refresh in admin.page("/log?run_id=run-1")
+    assert refresh not in admin.page(f"/log/{just_now}")
+    assert refresh not in admin.page("/log")
 
     working = add_entry(engine, run_id="run-2", status="processing", completed_at=None)
-    assert refresh in olga.page("/log?run_id=run-2")
-    assert refresh in olga.page(f"/log/{working}")
+    assert refresh in admin.page("/log?run_id=run-2")
+    assert refresh in admin.page(f"/log/{working}")
 
 
 # --------------------------------------------------------------------------------------- catalog
 
 
 def test_what_the_platform_names_is_escaped_on_every_page(
-    olga: Visitor, engine: Engine, app: FastAPI
+    admin: Visitor, engine: Engine, app: FastAPI
 ) -> None:
     """Row 54."""
     dealer = EVIL[:40]
@@ -285,11 +285,11 @@ def test_what_the_platform_names_is_escaped_on_every_page(
         )
 
     code = {"dealer": dealer, "code": "GA000"}
-    answers = [olga.get(path) for path in (*PAGES, f"/log/{number}", "/dealers/1")]
-    answers += [olga.get(path, dealer=dealer) for path in ("/products", "/stock", "/changes")]
-    answers += [olga.get("/product", **code), olga.get("/log", search=EVIL, run_id=EVIL)]
-    answers += [olga.get("/none" + EVIL), olga.get("/log", status=EVIL)]
-    answers += [olga.get("/login", next=EVIL), Visitor(app).get("/login", lang=EVIL, next=EVIL)]
+    answers = [admin.get(path) for path in (*PAGES, f"/log/{number}", "/dealers/1")]
+    answers += [admin.get(path, dealer=dealer) for path in ("/products", "/stock", "/changes")]
+    answers += [admin.get("/product", **code), admin.get("/log", search=EVIL, run_id=EVIL)]
+    answers += [admin.get("/none" + EVIL), admin.get("/log", status=EVIL)]
+    answers += [admin.get("/login", next=EVIL), Visitor(app).get("/login", lang=EVIL, next=EVIL)]
 
     shown = 0
     for answer in answers:
@@ -299,14 +299,18 @@ def test_what_the_platform_names_is_escaped_on_every_page(
     assert shown >= 11
 
 
-def test_the_lists_of_the_catalog_hold_every_row_once(olga: Visitor, engine: Engine) -> None:
-    codes = add_catalog(engine, "shop", 60)
-    seen = re.compile(r"dealer=shop&amp;code=(GA\d+)")
+def test_the_lists_of_the_catalog_hold_every_row_once(admin: Visitor, engine: Engine) -> None:
+    codes = add_catalog(engine, "stored", 60)
+    seen = re.compile(r"dealer=stored&amp;code=(GA\d+)")
 
     def listed(path: str) -> list[str]:
-        return [code for page in walk(olga, path) for code in seen.findall(page)]
+        return [code for page in walk(admin, path) for code in seen.findall(page)]
 
-    products, stock, changes = listed("/products"), listed("/stock?dealer=shop"), listed("/changes")
+    products, stock, changes = (
+        listed("/products"),
+        listed("/stock?dealer=stored"),
+        listed("/changes"),
+    )
 
     assert products == codes
     assert stock == sorted(codes * 2)
@@ -314,8 +318,8 @@ def test_the_lists_of_the_catalog_hold_every_row_once(olga: Visitor, engine: Eng
     assert changes != codes, "the newest day comes first"
 
 
-def test_the_catalog_is_filtered(olga: Visitor, engine: Engine) -> None:
-    add_catalog(engine, "shop", 3)
+def test_the_catalog_is_filtered(admin: Visitor, engine: Engine) -> None:
+    add_catalog(engine, "stored", 3)
     with engine.begin() as connection:
         connection.execute(
             update(product)
@@ -324,7 +328,7 @@ def test_the_catalog_is_filtered(olga: Visitor, engine: Engine) -> None:
         )
 
     def codes(path: str, **filters: str) -> list[str]:
-        return sorted(set(re.findall(r"code=(GA\d+)", olga.page(path, **filters))))
+        return sorted(set(re.findall(r"code=(GA\d+)", admin.page(path, **filters))))
 
     assert codes("/products", search="冰箱") == ["GA001"]
     assert codes("/products", search="100%") == ["GA001"]
@@ -337,38 +341,38 @@ def test_the_catalog_is_filtered(olga: Visitor, engine: Engine) -> None:
     assert codes("/stock", county="310101") == []
     assert codes("/changes", kind="price_up", day=f"{today()}") == ["GA000"]
     assert codes("/changes", kind="vanished") == []
-    assert "1,234.50" in olga.page("/product", dealer="shop", code="GA002")
+    assert "1,234.50" in admin.page("/product", dealer="stored", code="GA002")
 
 
 def test_a_rejected_record_is_shown_with_its_reason_and_payload(
-    olga: Visitor, engine: Engine
+    admin: Visitor, engine: Engine
 ) -> None:
     with engine.begin() as connection:
         for day in (today(), today() - timedelta(days=1)):
             connection.execute(
                 insert(rejected_record).values(
-                    dealer="shop", sync_date=day, asset_key="price_quotes", run_id="run-1",
+                    dealer="stored", sync_date=day, asset_key="price_quotes", run_id="run-1",
                     reason=f"supplyPrice is NaN on {day}", payload={"productCode": "GA7"},
                 )
             )  # fmt: skip
 
-    page = olga.page("/rejected", day=f"{today()}", dealer="shop", asset="price_quotes")
+    page = admin.page("/rejected", day=f"{today()}", dealer="stored", asset="price_quotes")
 
     assert page.count("supplyPrice is NaN") == 1
     assert "&#34;productCode&#34;: &#34;GA7&#34;" in page
-    assert "Nothing here." in olga.page("/rejected", asset="stock_levels")
+    assert "Nothing here." in admin.page("/rejected", asset="stock_levels")
 
 
-def test_a_page_that_does_not_follow_another_is_refused(olga: Visitor, engine: Engine) -> None:
+def test_a_page_that_does_not_follow_another_is_refused(admin: Visitor, engine: Engine) -> None:
     for after in ("x", "[1,2,3]", '["a","b"]', '["\\u0000","b","c"]', '{"a":1}'):
-        assert olga.get("/stock", after=after).status_code == 422, after
+        assert admin.get("/stock", after=after).status_code == 422, after
 
 
 # -------------------------------------------------------------------------------------- overview
 
 
 def test_the_overview_shows_each_dealers_last_sync_its_rates_and_what_is_stale(
-    olga: Visitor, engine: Engine, dealer: Any
+    admin: Visitor, engine: Engine, dealer: Any
 ) -> None:
     fetched = {"sync_type": "prices", "asset_key": "price_quotes"}
     loaded = {"sync_type": "products", "asset_key": "products"}
@@ -378,10 +382,10 @@ def test_the_overview_shows_each_dealers_last_sync_its_rates_and_what_is_stale(
         add_entry(engine, **kind, **old)
     add_entry(engine, run_id="run-2", status="failed", message="HTTP 403: check client_id")
 
-    page = olga.page("/")
+    page = admin.page("/")
 
     (row,) = re.findall(r'<tr class="stale">.*?</tr>', page, re.DOTALL)
-    assert '<a href="/admin/dealers/1">shop</a>' in row
+    assert '<a href="/admin/dealers/1">stored</a>' in row
     assert "products and prices are of" in row
     assert 'class="status failed">failed<' in row
     assert re.search(r">\d+ min ago<", row)
@@ -390,12 +394,14 @@ def test_the_overview_shows_each_dealers_last_sync_its_rates_and_what_is_stale(
     assert "HTTP 403: check client_id" in page.partition("Needs attention")[2]
 
 
-def test_a_dealer_that_is_up_to_date_is_not_red(olga: Visitor, engine: Engine, dealer: Any) -> None:
+def test_a_dealer_that_is_up_to_date_is_not_red(
+    admin: Visitor, engine: Engine, dealer: Any
+) -> None:
     for kind, asset in (("prices", "price_quotes"), ("products", "products"),
                         ("stock", "stock_levels"), ("stock", "product_stock")):  # fmt: skip
         add_entry(engine, sync_type=kind, asset_key=asset)
 
-    page = olga.page("/")
+    page = admin.page("/")
 
     assert 'class="stale"' not in page
     assert "Needs attention" not in page
@@ -403,7 +409,7 @@ def test_a_dealer_that_is_up_to_date_is_not_red(olga: Visitor, engine: Engine, d
     assert "100 %" in page
 
 
-def test_the_charts_count_syncs_durations_and_calls_by_day(olga: Visitor, engine: Engine) -> None:
+def test_the_charts_count_syncs_durations_and_calls_by_day(admin: Visitor, engine: Engine) -> None:
     add_entry(engine, metadata={"calls": 500, "refused_calls": 20})
     add_entry(engine, asset_key="products", metadata={})
     add_entry(engine, run_id="run-2", dealer="other", status="partial", metadata={"calls": 100},
@@ -413,7 +419,7 @@ def test_the_charts_count_syncs_durations_and_calls_by_day(olga: Visitor, engine
         connection.execute(text("INSERT INTO haier_config (name, config) VALUES ('other', '{}')"))
     day = (NOW - timedelta(seconds=60)).astimezone(SHANGHAI).date()
 
-    both, one = olga.page("/"), olga.page("/", dealer="other")
+    both, one = admin.page("/"), admin.page("/", dealer="other")
 
     assert f"{day}: 1 succeeded, 1 partial, 0 failed" in both
     assert f"{day}: 20.0 s on average, the longest 30.0 s" in both
@@ -435,8 +441,10 @@ def test_a_sync_is_as_bad_as_its_worst_step(engine: Engine) -> None:
             add_entry(engine, dealer=run, run_id=run, status=status,
                       completed_at=None if open_ else NOW)  # fmt: skip
 
-    last = overview.last_syncs(engine, ["a", "b", "c", "d", "nobody"])
-    days = {day.dealer: day for day in overview.days(engine, NOW.astimezone(SHANGHAI).date(), 3)}
+    last = sync_history.last_syncs(engine, ["a", "b", "c", "d", "nobody"])
+    days = {
+        day.dealer: day for day in sync_history.days(engine, NOW.astimezone(SHANGHAI).date(), 3)
+    }
 
     assert {name: sync.status for name, sync in last.items()} == {
         "a": "success", "b": "partial", "c": "failed", "d": "processing",
@@ -506,14 +514,14 @@ def test_every_word_has_its_chinese_and_none_is_left_over() -> None:
 
 
 def test_every_page_speaks_both_languages_and_remembers_the_choice(
-    olga: Visitor, engine: Engine, dealer: Any
+    admin: Visitor, engine: Engine, dealer: Any
 ) -> None:
     number = add_entry(engine)
-    add_catalog(engine, "shop", 1)
-    pages = (*PAGES, "/dealers/1", f"/log/{number}", "/product?dealer=shop&code=GA000")
-    english = [olga.page(path) for path in pages]
-    assert 'lang="zh-CN"' in olga.page("/?lang=zh")
-    chinese = [olga.page(path) for path in pages]
+    add_catalog(engine, "stored", 1)
+    pages = (*PAGES, "/dealers/1", f"/log/{number}", "/product?dealer=stored&code=GA000")
+    english = [admin.page(path) for path in pages]
+    assert 'lang="zh-CN"' in admin.page("/?lang=zh")
+    chinese = [admin.page(path) for path in pages]
 
     for path, one, other in zip(pages, english, chinese, strict=True):
         assert '<html lang="en">' in one, path
@@ -524,8 +532,8 @@ def test_every_page_speaks_both_languages_and_remembers_the_choice(
     for labels in (TYPE_LABELS, STATUS_LABELS):
         for _, label in labels.values():
             assert f">{label}<" in log
-    assert '<html lang="en">' in olga.page("/?lang=en")
-    assert '<html lang="en">' in olga.page("/")
+    assert '<html lang="en">' in admin.page("/?lang=en")
+    assert '<html lang="en">' in admin.page("/")
 
 
 def test_a_browser_that_prefers_chinese_gets_it(app: FastAPI) -> None:
@@ -537,11 +545,11 @@ def test_a_browser_that_prefers_chinese_gets_it(app: FastAPI) -> None:
 
 def test_stock_that_was_never_named_is_still_shown(engine: Engine) -> None:
     """A row without its product, which only a hand at the database can make."""
-    add_catalog(engine, "shop", 1)
+    add_catalog(engine, "stored", 1)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM product"))
 
-    assert [row.name for row in browse.stock(engine, "shop", limit=10)] == [None, None]
+    assert [row.name for row in table_rows.stock(engine, "stored", limit=10)] == [None, None]
 
 
 # ------------------------------------------------------------------------------- what is strange
@@ -553,9 +561,9 @@ def test_stock_that_was_never_named_is_still_shown(engine: Engine) -> None:
      "-infinity", "4713-01-01 BC", "0001-01-01T00:00:00+00"],
 )  # fmt: skip
 def test_a_date_beyond_the_calendar_takes_nothing_from_the_rows_beside_it(
-    olga: Visitor, engine: Engine, moment: str
+    admin: Visitor, engine: Engine, moment: str
 ) -> None:
-    codes = add_catalog(engine, "shop", 3)
+    codes = add_catalog(engine, "stored", 3)
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -569,12 +577,12 @@ def test_a_date_beyond_the_calendar_takes_nothing_from_the_rows_beside_it(
             {"moment": moment, "code": codes[0]},
         )
 
-    stock = olga.page("/stock", dealer="shop")
+    stock = admin.page("/stock", dealer="stored")
 
     assert all(stock.count(code) >= 2 for code in codes)
-    assert olga.get("/product", dealer="shop", code=codes[0]).status_code == 200
-    assert all(code in olga.page("/products", dealer="shop") for code in codes)
-    assert olga.get("/").status_code == 200
+    assert admin.get("/product", dealer="stored", code=codes[0]).status_code == 200
+    assert all(code in admin.page("/products", dealer="stored") for code in codes)
+    assert admin.get("/").status_code == 200
 
 
 def test_a_number_that_is_none_is_shown_as_it_is() -> None:
@@ -592,18 +600,18 @@ def test_a_number_that_is_none_is_shown_as_it_is() -> None:
     assert rendering._pretty({"a": Decimal("1E+400"), "b": Decimal("1.50")}).count("1E+400") == 1
 
 
-def test_control_characters_are_shown_and_not_obeyed(olga: Visitor, engine: Engine) -> None:
+def test_control_characters_are_shown_and_not_obeyed(admin: Visitor, engine: Engine) -> None:
     """What the platform sent may turn a line round or end it."""
     strange = "a\u202eb\u2066c\x9b31m\x1b]0;x\x07d\u2028e"
-    add_catalog(engine, "shop", 1, name=strange)
+    add_catalog(engine, "stored", 1, name=strange)
     number = add_entry(engine, message=strange)
 
     for page in (
-        olga.page("/products", dealer="shop"),
-        olga.page("/product", dealer="shop", code="GA000"),
-        olga.page("/changes", dealer="shop"),
-        olga.page("/log"),
-        olga.page(f"/log/{number}"),
+        admin.page("/products", dealer="stored"),
+        admin.page("/product", dealer="stored", code="GA000"),
+        admin.page("/changes", dealer="stored"),
+        admin.page("/log"),
+        admin.page(f"/log/{number}"),
     ):
         assert "a[U+202E]b[U+2066]c[U+009B]31m[U+001B]]0;x[U+0007]d[U+2028]e" in page
         assert not [sign for sign in strange if not sign.isprintable() and sign in page]

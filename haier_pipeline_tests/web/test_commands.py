@@ -62,42 +62,44 @@ def refused(kind: type[HaierError], *arguments: str, stdin: str | None = None) -
 
 
 def test_a_dealer_is_kept_from_the_command_line(options: list[str]) -> None:
-    made = shown("config", "create", "shop", *options)
-    assert (made["name"], made["is_active"], made["config"]["rate_limit"]) == ("shop", True, 1000)
+    made = shown("config", "create", "stored", *options)
+    assert (made["name"], made["is_active"], made["config"]["rate_limit"]) == ("stored", True, 1000)
     assert shown("config", "list")["dealers"] == [made]
-    assert shown("config", "show", "shop") == made
-    assert shown("config", "show", "shop", "--key", "supplier_code") == {"supplier_code": "1001"}
-    assert haier("config", "show", "shop", "--key", "county_codes").stdout == "110101\n"
-    assert shown("config", "test", "shop")["ok"] is True
+    assert shown("config", "show", "stored") == made
+    assert shown("config", "show", "stored", "--key", "supplier_code") == {"supplier_code": "1001"}
+    assert haier("config", "show", "stored", "--key", "county_codes").stdout == "110101\n"
+    assert shown("config", "test", "stored")["ok"] is True
 
-    changed = shown("config", "update", "shop", "--county-code", "310101", "--unset", "rate_limit")
+    changed = shown(
+        "config", "update", "stored", "--county-code", "310101", "--unset", "rate_limit"
+    )
     assert changed["config"]["county_codes"] == ["310101"]
     assert changed["config"]["rate_limit"] == 100
-    assert shown("config", "disable", "shop")["is_active"] is False
-    assert shown("config", "enable", "shop")["is_active"] is True
-    assert "shop" in haier("config", "list").stdout
-    assert "not set" in haier("config", "show", "shop").stdout
+    assert shown("config", "disable", "stored")["is_active"] is False
+    assert shown("config", "enable", "stored")["is_active"] is True
+    assert "stored" in haier("config", "list").stdout
+    assert "not set" in haier("config", "show", "stored").stdout
 
-    assert haier("config", "delete", "shop", stdin="n\n").exit_code != 0
-    assert haier("config", "delete", "shop", "--yes").exit_code == 0
+    assert haier("config", "delete", "stored", stdin="n\n").exit_code != 0
+    assert haier("config", "delete", "stored", "--yes").exit_code == 0
     assert shown("config", "list") == {"dealers": []}
 
 
 def test_what_is_wrong_is_named_without_its_value(options: list[str], tmp_path: Path) -> None:
-    shown("config", "create", "shop", *options)
+    shown("config", "create", "stored", *options)
     secret = tmp_path / "wrong"
     secret.write_text("just-the-secret-canary\n")
 
-    refused(Conflict, "config", "create", "shop", *options)
+    refused(Conflict, "config", "create", "stored", *options)
     refused(NotFound, "config", "show", "other")
-    refused(InvalidInput, "config", "show", "shop", "--key", "password")
-    refused(InvalidInput, "config", "show", "shop", "--key", "unknown")
-    refused(InvalidInput, "config", "update", "shop")
+    refused(InvalidInput, "config", "show", "stored", "--key", "password")
+    refused(InvalidInput, "config", "show", "stored", "--key", "unknown")
+    refused(InvalidInput, "config", "update", "stored")
     assert "county_codes" in refused(
-        InvalidConfig, "config", "update", "shop", "--county-code", "abc"
+        InvalidConfig, "config", "update", "stored", "--county-code", "abc"
     )
     assert "give its secrets again" in refused(
-        InvalidConfig, "config", "update", "shop", "--base-url", "https://openplat-test.haier.net"
+        InvalidConfig, "config", "update", "stored", "--base-url", "https://openplat-test.haier.net"
     )
     said = refused(InvalidInput, "config", "create", "x", "--secrets-file", str(secret))
     assert "line 1" in said
@@ -128,10 +130,10 @@ def test_secrets_come_from_variables_or_standard_input_and_never_from_an_argumen
 
 
 def test_a_failing_test_exits_with_1(options: list[str], sandbox: SandboxProcess) -> None:
-    shown("config", "create", "shop", *options)
+    shown("config", "create", "stored", *options)
     sandbox.fault(interface="listing", kind="status", status=403)
 
-    ended = haier("config", "test", "shop")
+    ended = haier("config", "test", "stored")
 
     assert ended.exit_code == 1
     assert "The token works, the listing does not." in ended.stdout

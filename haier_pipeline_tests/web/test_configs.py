@@ -21,7 +21,7 @@ def test_a_dealer_is_created_read_changed_disabled_enabled_and_deleted(
 ) -> None:
     url = f"{CONFIG}/{dealer['id']}/"
 
-    assert dealer["name"] == "shop"
+    assert dealer["name"] == "stored"
     assert dealer["source"] == "stored"
     assert dealer["is_active"] is True
     assert dealer["config"]["supplier_code"] == "1001"
@@ -34,9 +34,9 @@ def test_a_dealer_is_created_read_changed_disabled_enabled_and_deleted(
     assert changed["secrets"] == dealer["secrets"]
 
     assert operator.post(f"{url}disable/").json()["data"]["is_active"] is False
-    assert operator.get(f"{API}/balance/?dealer=shop").status_code == 422
+    assert operator.get(f"{API}/balance/?dealer=stored").status_code == 422
     assert operator.post(f"{url}enable/").json()["data"]["is_active"] is True
-    assert operator.get(f"{API}/balance/?dealer=shop").status_code == 200
+    assert operator.get(f"{API}/balance/?dealer=stored").status_code == 200
 
     assert operator.delete(url).status_code == 204
     assert operator.get(url).status_code == 404
@@ -67,7 +67,7 @@ def test_every_missing_or_malformed_key_is_named_and_never_its_value(
     bad = {**config, "customer_code": "canary short", "send_to_code": "canary with spaces"}
     del bad["password"]
 
-    answer = operator.post(f"{CONFIG}/", json={"name": "shop", "config": bad})
+    answer = operator.post(f"{CONFIG}/", json={"name": "stored", "config": bad})
 
     assert answer.status_code == 422
     assert {error["field"] for error in answer.json()["errors"]} == {
@@ -99,8 +99,8 @@ def test_a_row_that_was_written_by_hand_fails_before_any_call_and_is_still_shown
         connection.execute(update(haier_config).values(config=stored))
 
     answers = [
-        operator.get(f"{API}/balance/?dealer=shop"),
-        operator.post(f"{API}/sync/", json={"dealer": "shop"}),
+        operator.get(f"{API}/balance/?dealer=stored"),
+        operator.post(f"{API}/sync/", json={"dealer": "stored"}),
         operator.post(f"{CONFIG}/{dealer['id']}/test/"),
         operator.post(f"{CONFIG}/{dealer['id']}/enable/"),
     ]
@@ -125,12 +125,12 @@ def test_secrets_are_neither_stored_nor_read_without_a_key(
 
     stored = keyless.post(f"{CONFIG}/", json={"name": "other", "config": config})
     changed = keyless.patch(f"{CONFIG}/{dealer['id']}/", json={"config": {"rate_limit": 5}})
-    read = keyless.get(f"{API}/balance/?dealer=shop")
+    read = keyless.get(f"{API}/balance/?dealer=stored")
 
     for answer in (stored, changed, read):
         assert answer.status_code in (409, 422)
         assert "HAIER_SECRET_KEY is not set" in answer.json()["detail"]
-    assert [row["name"] for row in keyless.get(f"{CONFIG}/").json()["data"]] == ["shop"]
+    assert [row["name"] for row in keyless.get(f"{CONFIG}/").json()["data"]] == ["stored"]
 
 
 def test_another_key_names_the_field_and_a_rotated_key_reads_on(
@@ -139,7 +139,7 @@ def test_another_key_names_the_field_and_a_rotated_key_reads_on(
     """Rows 46 and 48."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     first = caller(app_on(new_installation(secret_keys=(old,)), []), OPERATOR_TOKEN)
-    assert first.post(f"{CONFIG}/", json={"name": "shop", "config": config}).status_code == 201
+    assert first.post(f"{CONFIG}/", json={"name": "stored", "config": config}).status_code == 201
 
     lost = caller(app_on(new_installation(secret_keys=(new,)), []), OPERATOR_TOKEN)
     rotated = caller(app_on(new_installation(secret_keys=(new, old)), []), OPERATOR_TOKEN)
@@ -171,7 +171,7 @@ def test_an_address_that_is_neither_haiers_nor_allowed_is_refused(
     """Row 51."""
     for key in ("base_url", "token_url"):
         for address in ADDRESSES:
-            body = {"name": "shop", "config": {**config, key: address}}
+            body = {"name": "stored", "config": {**config, key: address}}
             answer = operator.post(f"{CONFIG}/", json=body)
 
             assert answer.status_code == 422, address
@@ -265,7 +265,7 @@ def test_secrets_are_in_no_answer_and_not_readable_in_the_table(
 def test_a_taken_name_and_the_sandboxes_name_are_conflicts(
     operator: TestClient, dealer: dict[str, Any], config: dict[str, Any]
 ) -> None:
-    for name in ("shop", "sandbox"):
+    for name in ("stored", "sandbox"):
         answer = operator.post(f"{CONFIG}/", json={"name": name, "config": config})
         assert answer.status_code == 409
 

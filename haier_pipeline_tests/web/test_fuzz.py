@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from haier_pipeline.web import admin
-from haier_pipeline.web.admin import app as door
+from haier_pipeline.web.admin import app as admin_app
 from haier_pipeline.web.admin import dealers, pages
 from haier_pipeline.web.guard import MOST_BODY_BYTES, REST
 from haier_pipeline_tests.web.admin_visitor import ADMIN, Visitor
@@ -90,7 +90,7 @@ def operations(app: FastAPI) -> Iterator[tuple[str, str, list[str]]]:
 
 def of_pages() -> Iterator[tuple[str, str]]:
     """Every method and path of the pages."""
-    for router in (door._door, dealers.router, pages.router):
+    for router in (admin_app._open_router, dealers.router, pages.router):
         for route in router.routes:
             assert isinstance(route, APIRoute)
             for method in route.methods or ():
@@ -114,7 +114,7 @@ def operator(app: FastAPI) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def olga(app: FastAPI) -> Visitor:
+def admin_visitor(app: FastAPI) -> Visitor:
     return Visitor(app, raise_server_exceptions=False).log_in(OPERATOR_TOKEN)
 
 
@@ -137,9 +137,9 @@ def test_every_query_parameter_of_rest(app: FastAPI, operator: TestClient, deale
     assert places > 25
 
 
-def test_every_path_parameter(app: FastAPI, operator: TestClient, olga: Visitor) -> None:
+def test_every_path_parameter(app: FastAPI, operator: TestClient, admin_visitor: Visitor) -> None:
     templates = [(operator, method, path) for method, path, _ in operations(app)]
-    templates += [(olga.client, method, ADMIN + path) for method, path in of_pages()]
+    templates += [(admin_visitor.client, method, ADMIN + path) for method, path in of_pages()]
     tried = 0
     for client, method, template in templates:
         if "{" not in template:
@@ -152,7 +152,7 @@ def test_every_path_parameter(app: FastAPI, operator: TestClient, olga: Visitor)
     assert tried > 100
 
 
-def test_every_parameter_of_every_page(app: FastAPI, olga: Visitor) -> None:
+def test_every_parameter_of_every_page(app: FastAPI, admin_visitor: Visitor) -> None:
     names = page_parameters()
     assert names >= {"dealer", "after", "day", "lang", "next", "run_id"}
     for method, path in of_pages():
@@ -162,15 +162,15 @@ def test_every_parameter_of_every_page(app: FastAPI, olga: Visitor) -> None:
             given = [f"{name}={quote(value)}" for value in chosen(path + name, VALUES)]
             given += [f"{name}={value}" for value in chosen(path + name, RAW)[:2]]
             for query in given:
-                answer = olga.client.get(f"{ADMIN}{path}?{query[:30_000]}")
+                answer = admin_visitor.client.get(f"{ADMIN}{path}?{query[:30_000]}")
                 assert is_an_answer(answer), (path, query, answer.status_code)
                 assert not CONTROLS.search(answer.text), (path, query)
 
 
-def test_every_field_of_every_form(app: FastAPI, olga: Visitor, dealer: Any) -> None:
-    sent = olga.page(f"/dealers/{dealer['id']}")
+def test_every_field_of_every_form(app: FastAPI, admin_visitor: Visitor, dealer: Any) -> None:
+    sent = admin_visitor.page(f"/dealers/{dealer['id']}")
     names = {*re.findall(r'name="(\w+)"', sent), "key", "dealer", "token"} - {"csrf"}
-    csrf = olga.csrf
+    csrf = admin_visitor.csrf
     for method, path in of_pages():
         if method != "POST" or path == "/logout":
             continue
@@ -178,14 +178,14 @@ def test_every_field_of_every_form(app: FastAPI, olga: Visitor, dealer: Any) -> 
         for name in names:
             for value in chosen(path + name, VALUES)[:2]:
                 fields = urlencode({"csrf": csrf, name: value})
-                answer = olga.client.post(
+                answer = admin_visitor.client.post(
                     target,
                     content=fields,
                     headers={"Content-Type": "application/x-www-form-urlencoded"},
                 )
                 assert is_an_answer(answer), (path, name, value)
         for value in RAW:
-            answer = olga.client.post(
+            answer = admin_visitor.client.post(
                 target,
                 content=f"csrf={csrf}&name={value}&{value}",
                 headers={"Content-Type": "application/x-www-form-urlencoded"},
@@ -219,13 +219,15 @@ def test_the_login_leads_to_no_other_site(app: FastAPI, next_: str) -> None:
     assert (answer.status_code, answer.headers["Location"]) == (303, f"{ADMIN}/")
 
 
-def test_no_redirect_leads_where_the_host_header_says(olga: Visitor, operator: TestClient) -> None:
-    for client in (olga.client, operator):
+def test_no_redirect_leads_where_the_host_header_says(
+    admin_visitor: Visitor, operator: TestClient
+) -> None:
+    for client in (admin_visitor.client, operator):
         for path in ("/", ADMIN, f"{ADMIN}/dealers/", f"{API}/logs", "/docs", "/healthz/"):
             answer = client.get(path, headers={"Host": "evil.example"}, follow_redirects=False)
             assert "evil.example" not in answer.headers.get("Location", "")
     assert operator.get(f"{API}/logs").status_code == 200
-    assert olga.client.get(f"{ADMIN}/dealers/").status_code == 200
+    assert admin_visitor.client.get(f"{ADMIN}/dealers/").status_code == 200
 
 
 def test_a_websocket_is_closed_before_it_opens(app: FastAPI) -> None:

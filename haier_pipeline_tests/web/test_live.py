@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("dealer")
 def codes(installation: Installation, dealer: Any, sandbox: SandboxProcess) -> list[str]:
     from haier_pipeline.platform.client import HaierClient
 
-    with HaierClient(installation.dealers.config("shop")) as client:
+    with HaierClient(installation.dealers.config("stored")) as client:
         listing = client.list_products()
     sandbox.reset()
     return [record.value.product_code for record in listing.records if record.value.is_sales]
@@ -58,7 +58,7 @@ def test_the_platform_answers_and_one_manual_row_tells_of_it(
     assert [row["metadata"]["endpoint"] for row in rows] == [
         *("logistics", "balance", "stock", "prices", "listing")
     ]
-    assert {row["metadata"]["caller"] for row in rows} == {"rita"}
+    assert {row["metadata"]["caller"] for row in rows} == {"reader-1"}
     assert all(row["total_count"] == row["success_count"] + row["failed_count"] for row in rows)
     assert all(row["completed_at"] and row["duration"] >= 0 for row in rows)
     # One token for all of them: the client lives on between two queries.
@@ -243,7 +243,7 @@ def test_a_dealer_whose_platform_hangs_holds_up_no_other(
         hanging.fault(interface="balance", kind="hang", seconds=60)
         address = {"base_url": hanging.url, "token_url": f"{hanging.url}/oauth2/auth"}
         operator.post(f"{API}/config/", json={"name": "slow", "config": {**config, **address}})
-        assert operator.get(f"{API}/balance/?dealer=shop").status_code == 200
+        assert operator.get(f"{API}/balance/?dealer=stored").status_code == 200
         with ThreadPoolExecutor(40) as callers:
             slow = [
                 callers.submit(operator.get, f"{API}/balance/?dealer=slow&timeout=1")
@@ -251,7 +251,7 @@ def test_a_dealer_whose_platform_hangs_holds_up_no_other(
             ]
             time.sleep(0.3)
             began = time.monotonic()
-            beside = operator.get(f"{API}/balance/?dealer=shop&timeout=10")
+            beside = operator.get(f"{API}/balance/?dealer=stored&timeout=10")
             beside_seconds = time.monotonic() - began
         statuses = {each.result().status_code for each in slow}
         # Whoever has left took the calls along: the next ones find threads.

@@ -25,7 +25,7 @@ import haier_pipeline
 
 NGINX = shutil.which("nginx") or "/usr/sbin/nginx"
 DOCUMENT = Path(haier_pipeline.__file__).parents[1] / "docs" / "security.md"
-BASIC = {"Authorization": "Basic b2xnYTpzZWNyZXQ="}  # olga:secret
+BASIC = {"Authorization": "Basic b3BlcmF0b3I6c2VjcmV0"}  # operator:secret
 
 pytestmark = pytest.mark.skipif(not Path(NGINX).exists(), reason="nginx is not installed")
 
@@ -100,7 +100,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("nginx")
     certificate(folder)
     # The password in clear: this is what nginx calls the format that anybody can write.
-    (folder / "haier.htpasswd").write_text("olga:{PLAIN}secret\n")
+    (folder / "haier.htpasswd").write_text("operator:{PLAIN}secret\n")
     found = re.search(r"```nginx\n(.*?)```", DOCUMENT.read_text("utf-8"), re.DOTALL)
     assert found is not None
     with ExitStack() as stack:

@@ -33,7 +33,7 @@ def test_one_idempotency_key_starts_one_sync(
     key = {"Idempotency-Key": "order-1"}
 
     first = operator.post(SYNC, json={}, headers=key)
-    second = operator.post(SYNC, json={"dealer": "shop"}, headers=key)
+    second = operator.post(SYNC, json={"dealer": "stored"}, headers=key)
     other = operator.post(SYNC, json={"stock": False}, headers=key)
     unkeyed = operator.post(SYNC, json={})
 
@@ -48,7 +48,7 @@ def test_one_idempotency_key_starts_one_sync(
     run_id = first.json()["data"]["run_id"]
     (row,) = reader.get(f"{API}/logs/?run_id={run_id}").json()["data"]
     assert (row["status"], row["asset_key"], row["dealer"]) == (
-        *("pending", "product_listings", "shop"),
+        *("pending", "product_listings", "stored"),
     )
 
 
@@ -76,7 +76,7 @@ def test_what_is_ordered_is_what_is_launched(
     operator: TestClient, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     body = {
-        "dealer": "shop",
+        "dealer": "stored",
         "product_codes": ["A1", "--B2"],
         "county_codes": ["110101"],
         "prices": False,
@@ -87,7 +87,7 @@ def test_what_is_ordered_is_what_is_launched(
     assert answer.status_code == 202
     (order,) = launched
     assert order == SyncRequest(
-        "shop",
+        "stored",
         ("A1", "--B2"),
         ("110101",),
         prices=False,
@@ -123,9 +123,9 @@ def test_a_launch_that_fails_closes_its_row(
     def fail(order: SyncRequest) -> None:
         raise CatalogError("no room for a process")
 
-    app = build_app(installation, launch=fail, dagster_problem=lambda: None)
+    app = build_app(installation, launch=fail)
     with caller(app, OPERATOR_TOKEN) as client:
-        client.post(f"{API}/config/", json={"name": "shop", "config": config})
+        client.post(f"{API}/config/", json={"name": "stored", "config": config})
         answer = client.post(SYNC, json={})
         (row,) = client.get(f"{API}/logs/").json()["data"]
 
@@ -169,10 +169,9 @@ def test_a_sync_is_carried_out_by_a_process_under_the_run_id_of_the_answer(
     app = build_app(
         installation,
         launch=ProcessLauncher(folder, lambda: installation.engine),
-        dagster_problem=lambda: launch.dagster_problem(installation.engine),
     )
     with caller(app, OPERATOR_TOKEN) as client:
-        client.post(f"{API}/config/", json={"name": "shop", "config": config})
+        client.post(f"{API}/config/", json={"name": "stored", "config": config})
         run_id = client.post(SYNC, json={}).json()["data"]["run_id"]
         rows = finished(client, run_id, 60)
         catalog = client.get(f"{API}/catalog/products/?limit=200").json()["data"]
@@ -196,10 +195,9 @@ def test_a_process_that_ends_before_it_begins_closes_its_row(
     app = build_app(
         installation,
         launch=ProcessLauncher(tmp_path, lambda: installation.engine),
-        dagster_problem=lambda: None,
     )
     with caller(app, OPERATOR_TOKEN) as client:
-        client.post(f"{API}/config/", json={"name": "shop", "config": config})
+        client.post(f"{API}/config/", json={"name": "stored", "config": config})
         run_id = client.post(SYNC, json={}).json()["data"]["run_id"]
         (row,) = finished(client, run_id, 10)
         watchers_end()
@@ -216,7 +214,7 @@ def test_a_dealer_that_is_disabled_in_mid_run_stops_at_the_next_batch(
 ) -> None:
     """Row 47: partial, "disabled", and what was fetched stays."""
     sandbox.set(products=200, latency_ms=[200, 200])
-    run = installation.open_run(Partition("shop", today()), run_id="run-1")
+    run = installation.open_run(Partition("stored", today()), run_id="run-1")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fetch, "WORKERS", 4)
         try:
@@ -259,19 +257,19 @@ def test_one_sync_of_a_dealer_waits_however_often_it_is_ordered(
     """Each start costs a process."""
     operator.post(f"{API}/config/", json={"name": "second", "config": config})
     with ThreadPoolExecutor(8) as callers:
-        orders = [callers.submit(operator.post, SYNC, json={"dealer": "shop"}) for _ in range(16)]
+        orders = [callers.submit(operator.post, SYNC, json={"dealer": "stored"}) for _ in range(16)]
         answers = [each.result() for each in orders]
     other = operator.post(SYNC, json={"dealer": "second"})
 
     assert {answer.status_code for answer in (*answers, other)} == {202}
     assert len({answer.json()["data"]["run_id"] for answer in answers}) == 1
     assert not any("Idempotent-Replayed" in answer.headers for answer in answers)
-    assert [order.dealer for order in launched] == ["shop", "second"]
+    assert [order.dealer for order in launched] == ["stored", "second"]
 
     # What has begun does not wait any more.
     with installation.engine.begin() as connection:
         connection.execute(text("UPDATE haier_sync_log SET status = 'processing'"))
-    again = operator.post(SYNC, json={"dealer": "shop"}).json()["data"]["run_id"]
+    again = operator.post(SYNC, json={"dealer": "stored"}).json()["data"]["run_id"]
     assert [order.run_id for order in launched][2:] == [again]
 
 
@@ -299,10 +297,10 @@ def test_a_key_belongs_to_what_began(installation: Installation, config: dict[st
             raise errors.pop(0)
         launched.append(order)
 
-    app = build_app(installation, launch=launch, dagster_problem=lambda: None)
+    app = build_app(installation, launch=launch)
     key = {"Idempotency-Key": "once"}
     with caller(app, OPERATOR_TOKEN) as client:
-        client.post(f"{API}/config/", json={"name": "shop", "config": config})
+        client.post(f"{API}/config/", json={"name": "stored", "config": config})
         answers = [client.post(SYNC, json={}, headers=key) for _ in range(4)]
         rows = client.get(f"{API}/logs/").json()["data"]
 

@@ -41,8 +41,8 @@ _STATIC: Final = Path(__file__).parent / "static"
 _INSIDE: Final = re.compile(rf"/(?![/\\])[^\\{CONTROLS}]{{0,2000}}")
 _FILES: Final = {"admin.css": "text/css", "icon.svg": "image/svg+xml"}
 
-# Open to everybody: what nobody needs a session for.
-_door = APIRouter()
+# The routes that need no session.
+_open_router = APIRouter()
 
 
 def mount_admin(app: FastAPI) -> None:
@@ -57,14 +57,14 @@ def build_admin(services: Services, sessions: Sessions | None = None) -> FastAPI
     admin.state.services = services
     admin.state.sessions = sessions or Sessions()
     _add_handlers(admin)
-    admin.include_router(_door)
-    # Closed by default: what stands in these routers wants a session.
+    admin.include_router(_open_router)
+    # Closed by default: all routes of these routers require a session.
     for router in (pages.router, dealers.router):
         admin.include_router(router, dependencies=[Depends(session_of)])
     return admin
 
 
-@_door.get("/static/{name}")
+@_open_router.get("/static/{name}")
 def static(name: str) -> Response:
     """The style sheet and the icon."""
     if name not in _FILES:
@@ -76,13 +76,13 @@ def static(name: str) -> Response:
     )
 
 
-@_door.get("/login")
+@_open_router.get("/login")
 def show_login(request: Request) -> HTMLResponse:
     """The form; its secret ties it to this browser."""
     return _login_page(request)
 
 
-@_door.post("/login")
+@_open_router.post("/login")
 def login(request: Request, form: LoginForm) -> Response:
     """Begin a session and go where the visitor wanted to."""
     number = log_in(request, form.get("token", ""))
@@ -93,7 +93,7 @@ def login(request: Request, form: LoginForm) -> Response:
     return response
 
 
-@_door.post("/logout")
+@_open_router.post("/logout")
 def logout(request: Request, _: CheckedForm) -> Response:
     """End the session."""
     response = RedirectResponse(request.scope["root_path"] + "/login", status_code=303)
@@ -120,7 +120,7 @@ def _inside(request: Request) -> str:
     """Where to go after the login: a page of ours, never another site's."""
     root = str(request.scope["root_path"])
     wanted = request.query_params.get("next", "")
-    # Whatever follows the root stays behind it; what a browser might read otherwise is left out.
+    # A path behind the root only; forms that a browser could read as another host are refused.
     is_ours = _INSIDE.fullmatch(wanted) is not None
     return root + (wanted if is_ours else "/")
 

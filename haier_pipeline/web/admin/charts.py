@@ -24,7 +24,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Column:
-    """A column: the label below it, its parts from the bottom up, and the words when pointed at."""
+    """A column: the label below it, its parts from the bottom up, and the text of its tooltip."""
 
     label: str
     parts: Sequence[Part]

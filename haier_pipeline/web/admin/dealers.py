@@ -20,10 +20,17 @@ from haier_pipeline.platform.config import (
     SECRET_FIELDS,
     TOKEN_PATH,
 )
-from haier_pipeline.sync.dealers import ENVIRONMENT_ID, SANDBOX_DEALER, Dealer, Trial
+from haier_pipeline.sync.dealers import ENVIRONMENT_ID, SANDBOX_DEALER, Dealer
 from haier_pipeline.sync.requests import accept
+from haier_pipeline.sync.trial import Trial, try_connection
 from haier_pipeline.web.admin.rendering import render
-from haier_pipeline.web.admin.sessions import Form, Notice, OperatorsForm, Session, SessionHere
+from haier_pipeline.web.admin.sessions import (
+    FlashMessage,
+    Form,
+    OperatorsForm,
+    Session,
+    SessionHere,
+)
 from haier_pipeline.web.services import Services, ServicesHere
 
 router = APIRouter()
@@ -69,10 +76,12 @@ def create(
     sent = _sent(form)
     values = {key: sent[key] for key in FORM if sent[key]}
     try:
-        dealer = services.dealers.create(sent["name"], values, active=form.get("is_active") == "on")
+        dealer = services.dealer_editor.create(
+            sent["name"], values, active=form.get("is_active") == "on"
+        )
     except (InvalidInput, Conflict) as error:
         return _form(request, session, None, {**sent, "is_active": _text(form, "is_active")}, error)
-    session.say(Notice(True, "The dealer is stored. Test its connection next."))
+    session.add_message(FlashMessage(True, "The dealer is stored. Test its connection next."))
     return _to(request, f"/dealers/{dealer.id}")
 
 
@@ -106,12 +115,12 @@ def update(
     if form.get("forget_customer_password") == "on":
         changes["customer_password"] = None
     try:
-        services.dealers.update(number, changes)
+        services.dealer_editor.update(dealer, changes)
     except NotFound:
         raise
     except (InvalidInput, Conflict) as error:
         return _form(request, session, dealer, {**before, **sent}, error)
-    session.say(Notice(True, "The changes are stored."))
+    session.add_message(FlashMessage(True, "The changes are stored."))
     return _to(request, f"/dealers/{number}")
 
 
@@ -120,7 +129,8 @@ def enable(
     request: Request, services: ServicesHere, session: SessionHere, _: OperatorsForm, number: int
 ) -> Response:
     """Let the dealer sync."""
-    _act(session, lambda: services.dealers.enable(number), "The dealer is enabled.")
+    dealer = _get(services, number)
+    _act(session, lambda: services.dealer_editor.enable(dealer), "The dealer is enabled.")
     return _to(request, f"/dealers/{number}")
 
 
@@ -129,9 +139,10 @@ def disable(
     request: Request, services: ServicesHere, session: SessionHere, _: OperatorsForm, number: int
 ) -> Response:
     """Let it sync no more."""
+    dealer = _get(services, number)
     _act(
         session,
-        lambda: services.dealers.disable(number),
+        lambda: services.dealer_editor.disable(dealer),
         "The dealer is disabled. A sync at work stops at its next batch.",
     )
     return _to(request, f"/dealers/{number}")
@@ -143,14 +154,14 @@ def test(
 ) -> Response:
     """Ask for a token, then for the listing."""
     dealer = _get(services, number)
-    trial = _act(session, lambda: services.dealers.test(dealer.name), None)
+    trial = _act(session, lambda: try_connection(services.dealers, dealer.name), None)
     if isinstance(trial, Trial):
         headline = {
             None: "The connection works.",
             "token": "The platform gives no token.",
             "listing": "The token works, the listing does not.",
         }[trial.failed]
-        session.say(Notice(trial.ok, headline, trial.message))
+        session.add_message(FlashMessage(trial.ok, headline, trial.message))
     return _to(request, f"/dealers/{number}")
 
 
@@ -177,16 +188,16 @@ def start_sync(
 
 
 def _act(session: Session, work: Callable[[], Any], done: str | None) -> Any:
-    """Do it and leave a notice of what came of it; ``None`` where it did not work."""
+    """Do it and leave a message about the result; ``None`` where it did not work."""
     try:
         result = work()
     except NotFound:
         raise
     except HaierError as error:
-        session.say(Notice(False, "That did not work.", str(error)))
+        session.add_message(FlashMessage(False, "That did not work.", str(error)))
         return None
     if done is not None:
-        session.say(Notice(True, done))
+        session.add_message(FlashMessage(True, done))
     return result
 
 

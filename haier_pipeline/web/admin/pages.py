@@ -13,17 +13,18 @@ from typing import Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from haier_pipeline.catalog import browse, feed, figures, log, overview, pages, watch
+from haier_pipeline.catalog import feed, log
 from haier_pipeline.catalog.database import load_json
 from haier_pipeline.catalog.log import STATUS_LABELS, TYPE_LABELS, Entry
-from haier_pipeline.catalog.overview import DayOfSyncs, LastSync
-from haier_pipeline.catalog.pages import ProductFilter
 from haier_pipeline.catalog.tables import RAW_TABLES
-from haier_pipeline.catalog.watch import LastLoads
+from haier_pipeline.catalog.views import figures, json_pages, latest, sync_history, table_rows
+from haier_pipeline.catalog.views.json_pages import ProductFilter
+from haier_pipeline.catalog.views.latest import LastLoads
+from haier_pipeline.catalog.views.sync_history import DayOfSyncs, LastSync
 from haier_pipeline.domain.partition import today
 from haier_pipeline.domain.product import CHANGE_KINDS
 from haier_pipeline.errors import NotFound
-from haier_pipeline.sync import notices
+from haier_pipeline.sync import incidents
 from haier_pipeline.sync.dealers import Dealer
 from haier_pipeline.web.admin import charts
 from haier_pipeline.web.admin.asked import PAGE_ROWS, Asked
@@ -68,15 +69,15 @@ def show_overview(request: Request, services: ServicesHere, session: SessionHere
     active = services.dealers.active()
     dealers = {dealer.name: dealer for dealer in services.dealers.all() if not dealer.is_shadowed}
     names = sorted({*dealers, *active}, key=lambda name: (name not in active, name))
-    days = overview.days(engine, today(), CHART_DAYS)
-    loads = watch.last_loads(engine)
-    stale = notices.complaints(now, loads, active)
-    incidents = notices.incidents(watch.last_ends(engine), stale)
+    days = sync_history.days(engine, today(), CHART_DAYS)
+    loads = latest.last_loads(engine)
+    stale = incidents.stale_catalogs(now, loads, active)
+    present = incidents.find(latest.last_ends(engine), stale)
     lines = _lines(
         names,
         active=active,
         dealers=dealers,
-        last=overview.last_syncs(engine, names),
+        last=sync_history.last_syncs(engine, names),
         loads=loads,
         stale=stale,
         rejected={each.dealer: each.rejected_records for each in figures.catalogs(engine)},
@@ -91,7 +92,7 @@ def show_overview(request: Request, services: ServicesHere, session: SessionHere
         lines=lines,
         names=names,
         shown=shown,
-        incidents=list(incidents.values()),
+        incidents=list(present.values()),
         holders=feed.holders(engine),
         rate_days=RATE_DAYS,
         charts=_charts(words, [day for day in days if shown is None or day.dealer == shown]),
@@ -249,9 +250,9 @@ def show_products(request: Request, services: ServicesHere, session: SessionHere
         search=asked.text("search"),
     )
     after = asked.text("after")
-    page = pages.read(
+    page = json_pages.read(
         services.engine,
-        pages.PRODUCTS,
+        json_pages.PRODUCTS,
         dealer,
         wanted,
         after=None if after is None else (after,),
@@ -264,8 +265,8 @@ def show_products(request: Request, services: ServicesHere, session: SessionHere
         products=load_json(page.rows),
         dealers=dealers,
         dealer=dealer,
-        brands=browse.brands(services.engine, dealer),
-        groups=browse.groups(services.engine, dealer),
+        brands=table_rows.brands(services.engine, dealer),
+        groups=table_rows.groups(services.engine, dealer),
         next=page.last and page.last[0],
     )
 
@@ -276,7 +277,9 @@ def show_product(request: Request, services: ServicesHere, session: SessionHere)
     asked = Asked(request)
     dealer, code = asked.text("dealer") or "", asked.text("code") or ""
     engine = services.engine
-    page = pages.read(engine, pages.PRODUCTS, dealer, ProductFilter(codes=[code]), limit=1)
+    page = json_pages.read(
+        engine, json_pages.PRODUCTS, dealer, ProductFilter(codes=[code]), limit=1
+    )
     found = load_json(page.rows)
     if not isinstance(found, list) or not found:
         raise NotFound("there is no such product")
@@ -286,8 +289,8 @@ def show_product(request: Request, services: ServicesHere, session: SessionHere)
         session=session,
         dealer=dealer,
         product=found[0],
-        stock=browse.stock(engine, dealer, product_code=code, limit=PAGE_ROWS),
-        changes=browse.changes(engine, dealer, product_code=code, limit=PAGE_ROWS),
+        stock=table_rows.stock(engine, dealer, product_code=code, limit=PAGE_ROWS),
+        changes=table_rows.changes(engine, dealer, product_code=code, limit=PAGE_ROWS),
     )
 
 
@@ -297,7 +300,7 @@ def show_stock(request: Request, services: ServicesHere, session: SessionHere) -
     asked = Asked(request)
     dealers, dealer = _dealer_of_catalog(services, asked)
     after = asked.key("after", 3)
-    rows = browse.stock(
+    rows = table_rows.stock(
         services.engine,
         dealer,
         product_code=asked.text("code"),
@@ -324,7 +327,7 @@ def show_changes(request: Request, services: ServicesHere, session: SessionHere)
     dealers, dealer = _dealer_of_catalog(services, asked)
     after = asked.key("after", 2)
     last_day = asked.day("after_day")
-    rows = browse.changes(
+    rows = table_rows.changes(
         services.engine,
         dealer,
         day=asked.day("day"),
@@ -350,7 +353,7 @@ def show_changes(request: Request, services: ServicesHere, session: SessionHere)
 def show_rejected(request: Request, services: ServicesHere, session: SessionHere) -> HTMLResponse:
     """Records that could not be read, with what the platform sent."""
     asked = Asked(request)
-    rows = browse.rejected(
+    rows = table_rows.rejected(
         services.engine,
         dealer=asked.text("dealer"),
         asset_key=asked.text("asset"),
@@ -376,7 +379,7 @@ def _next(rows: Sequence[object], end: Sequence[str]) -> str | None:
 def _all_dealers(services: Services) -> list[str]:
     """Whoever may have rows: dealers that are configured, and those that once were."""
     stored = {dealer.name for dealer in services.dealers.all()}
-    return sorted(stored | {*services.dealers.active(), *browse.dealers(services.engine)})
+    return sorted(stored | {*services.dealers.active(), *table_rows.dealers(services.engine)})
 
 
 def _dealer_of_catalog(services: Services, asked: Asked) -> tuple[list[str], str]:
@@ -384,6 +387,6 @@ def _dealer_of_catalog(services: Services, asked: Asked) -> tuple[list[str], str
     dealers = _all_dealers(services)
     chosen = asked.text("dealer")
     if chosen is None:
-        with_catalog = browse.dealers(services.engine)
+        with_catalog = table_rows.dealers(services.engine)
         chosen = (with_catalog or dealers)[0]
     return dealers, chosen

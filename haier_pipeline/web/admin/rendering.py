@@ -1,8 +1,8 @@
 """Pages out of templates: the language, the words' forms, the headers of every answer.
 
 Everything a template prints is escaped, whoever it came from (fault matrix, row 54), and control
-characters in it are shown instead of obeyed. A value that cannot be shown in its form is shown as
-it is: one strange row takes nothing from the others.
+characters in it are shown as code points. A value that its format does not fit is shown as it is,
+so that one unusual row does not hide the others.
 """
 
 import json
@@ -100,7 +100,7 @@ def _moment(value: datetime | str | None) -> str:
     try:
         moment = datetime.fromisoformat(value) if isinstance(value, str) else value
         return f"{moment.astimezone(SHANGHAI):%Y-%m-%d %H:%M:%S}"
-    # A database knows times that no calendar of ours does.
+    # PostgreSQL has times beyond Python's calendar.
     except (ValueError, OverflowError):
         return str(value)
 
@@ -120,7 +120,7 @@ def _count(value: float | None) -> str:
 def _number(value: Any, shown: Callable[[Decimal], str]) -> str:
     try:
         number = Decimal(value)
-        # A hundred digits are none of a price; written out, 1E+999999 would be a megabyte.
+        # No price has a hundred digits; written out, 1E+999999 would be a megabyte.
         return shown(number) if number.is_finite() and number.adjusted() < 100 else str(value)
     except (DecimalException, ValueError, TypeError, OverflowError):
         return str(value)
@@ -145,7 +145,7 @@ _HIDDEN: Final = re.compile(rf"(?![\t\n\r])[{CONTROLS}\ud800-\udfff]")
 
 
 def _visible(value: object) -> object:
-    """Control characters shown as their code points: a page must not be turned round by them."""
+    """Control characters shown as their code points: bidirectional ones would reorder the page."""
     if isinstance(value, str) and _HIDDEN.search(value):
         return type(value)(_HIDDEN.sub(lambda found: f"[U+{ord(found[0]):04X}]", value))
     return value
@@ -192,7 +192,7 @@ def render(
     status: int = 200,
     **context: Any,
 ) -> HTMLResponse:
-    """The page, with the notices that wait in the session."""
+    """The page, with the messages that wait in the session."""
     language = language_of(request)
     root = request.scope["root_path"]
 
@@ -212,7 +212,7 @@ def render(
             "query": request.query_params,
             "here": here,
             "session": session,
-            "notices": session.take_notices() if session else [],
+            "messages": session.take_messages() if session else [],
             **context,
         }
     )

@@ -1,4 +1,4 @@
-"""Who is logged in: sessions, their end, and the dependencies that let a request pass.
+"""Sessions: how they begin and end, and the dependencies that require one.
 
 A session is kept in this process and the cookie holds nothing but its random number: logging out
 ends it for everybody who has the cookie, and so does a restart, with which a changed
@@ -31,7 +31,7 @@ LIFE_SECONDS: Final = 8 * 3600.0
 MOST_SESSIONS: Final = 50
 MOST_FORM_BYTES: Final = 64 * 1024
 MOST_FIELDS: Final = 50
-_MOST_NOTICES: Final = 20
+_MOST_MESSAGES: Final = 20
 _FORM_TYPE: Final = "application/x-www-form-urlencoded"
 _LOGIN_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
 CSRF_FIELD: Final = "csrf"
@@ -39,9 +39,9 @@ _LOGIN_COOKIE: Final = "haier_admin_login"
 
 
 @dataclass(frozen=True)
-class Notice:
-    """What came of an action, for the next page: a headline in English, to be translated, and what
-    was said about it."""
+class FlashMessage:
+    """The result of an action, shown once on the next page: a headline in English, to be
+    translated, and the details."""
 
     good: bool
     headline: str
@@ -55,14 +55,14 @@ class Session:
     caller: Caller
     ends: float
     csrf: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    notices: list[Notice] = field(default_factory=list)
+    messages: list[FlashMessage] = field(default_factory=list)
 
-    def say(self, notice: Notice) -> None:
-        """Keep a notice for the next page."""
-        self.notices = [*self.notices, notice][-_MOST_NOTICES:]
+    def add_message(self, message: FlashMessage) -> None:
+        """Keep a message for the next page."""
+        self.messages = [*self.messages, message][-_MOST_MESSAGES:]
 
-    def take_notices(self) -> list[Notice]:
-        taken, self.notices = self.notices, []
+    def take_messages(self) -> list[FlashMessage]:
+        taken, self.messages = self.messages, []
         return taken
 
 

@@ -1,4 +1,4 @@
-"""Pages of the catalog for readers: what REST answers from the tables.
+"""Pages of the catalog as JSON: what REST answers from the tables.
 
 PostgreSQL writes the JSON itself: the rows never become Python objects, which is what makes
 hundreds of pages a second possible. Each list comes in the order of its key, page by page, or in
@@ -111,7 +111,7 @@ Filter = ProductFilter | StockFilter | ChangeFilter
 
 
 @dataclass(frozen=True)
-class Page:
+class JsonPage:
     """Rows as a JSON list.
 
     ``last`` is the key of the last one where there may be more, ``position`` where a reader that
@@ -189,7 +189,7 @@ def read(
     *,
     after: Sequence[Any] | None = None,
     limit: int,
-) -> Page:
+) -> JsonPage:
     """A page of a dealer's rows by their key; ``after`` is the last key of the page before.
 
     ``last`` comes only where the page is full, so that there may be more.
@@ -215,7 +215,7 @@ def read(
     reading = engine.execution_options(isolation_level="AUTOCOMMIT")
     with translated(engine), reading.connect() as connection:
         found = connection.exec_driver_sql(statement, bound).one()
-    return Page(
+    return JsonPage(
         found.rows,
         listed.read_key(found.last) if found.number == limit else None,
         feed.position_of(listed, dealer, found),
@@ -224,7 +224,7 @@ def read(
 
 def follow(
     engine: Engine, listed: Feed, dealer: str, wanted: Filter, *, after: Position, limit: int
-) -> Page:
+) -> JsonPage:
     """What changed after the position, in the order of commit; a further page wherever it is full.
 
     Raises:
@@ -241,7 +241,7 @@ def follow(
         matching=chosen.matching,
         bound=chosen.bound,
     )
-    return Page(rows, None, position)
+    return JsonPage(rows, None, position)
 
 
 def _like(part: str) -> str:

@@ -1,6 +1,6 @@
-"""The state of the database, looked at for an operator who asks what to mend.
+"""What is wrong or at risk in the database server's settings and state, for ``haier doctor``.
 
-Only questions; nothing is written. What the program refuses at its start is in ``database``.
+What the program refuses at its start is in ``premises``.
 """
 
 from collections.abc import Iterator
@@ -46,12 +46,12 @@ WHERE datname = current_database() AND state = 'idle in transaction'
   AND xact_start < now() - interval '1 hour'
 """
 
-Said = tuple[str, str]
+Remark = tuple[str, str]
 """``ok``, ``warn`` or ``bad``, and a sentence."""
 
 
-def look(engine: Engine, now: float) -> list[Said]:
-    """What there is to say of the database; ``now`` is our own clock, seconds since 1970.
+def look(engine: Engine, now: float) -> list[Remark]:
+    """The remarks on the database; ``now`` is our own clock, in seconds since 1970.
 
     Raises:
         CatalogError: it cannot be asked.
@@ -60,7 +60,7 @@ def look(engine: Engine, now: float) -> list[Said]:
         return list(_look(connection, now))
 
 
-def _look(connection: Connection, now: float) -> Iterator[Said]:
+def _look(connection: Connection, now: float) -> Iterator[Remark]:
     found: Any = connection.execute(text(_SETTINGS)).one()
     yield "ok", f"PostgreSQL {found.version}, {found.size}, {found.connections} connections at most"
     if found.number < OLDEST_POSTGRES:

@@ -11,7 +11,7 @@ from haier_pipeline.catalog.database import translated
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedRow:
     """A row of the log that has ended; the calls are what its step spent at the platform."""
 
     id: int
@@ -55,9 +55,9 @@ FROM (SELECT DISTINCT dealer FROM raw_partition) d ORDER BY dealer
 """
 
 
-def ended_since(engine: Engine, since: datetime | None) -> Sequence[Ended]:
+def ended_since(engine: Engine, since: datetime | None) -> Sequence[EndedRow]:
     """The rows of the log that ended at that time or later; ``None``: all."""
-    return [Ended(**row) for row in _rows(engine, _ENDED, since=since)]
+    return [EndedRow(**row) for row in _rows(engine, _ENDED, since=since)]
 
 
 def catalogs(engine: Engine) -> Sequence[Catalog]:

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 from sqlalchemy import Engine, text
 
-from haier_pipeline.catalog import overview, watch
+from haier_pipeline.catalog.views import latest, sync_history
 
 DEALERS = [f"dealer{number}" for number in range(5)]
 
 
 LOOKS: dict[str, Callable[[Engine], object]] = {
-    "last ends": watch.last_ends,
-    "last loads": watch.last_loads,
-    "ever synced": lambda engine: watch.has_synced(engine, DEALERS),
-    "last syncs": lambda engine: overview.last_syncs(engine, DEALERS),
+    "last ends": latest.last_ends,
+    "last loads": latest.last_loads,
+    "ever synced": lambda engine: latest.has_synced(engine, DEALERS),
+    "last syncs": lambda engine: sync_history.last_syncs(engine, DEALERS),
 }
 
 
@@ -76,14 +76,14 @@ def test_the_last_ends_and_loads_are_those_of_the_last_days(engine: Engine) -> N
     write("product_stock", "hourly", "50 minutes", status="partial")
     write("products", "backfill", "10 minutes", day="9")
     write("brands", "long ago", "3 days")
-    ends = {end.asset_key: end.message for end in watch.last_ends(engine)}
+    ends = {end.asset_key: end.message for end in latest.last_ends(engine)}
     assert ends == {
         "price_quotes": "price_quotes of daily",
         "products": "products of hourly",
         "stock_levels": "stock_levels of hourly",
         "product_stock": "product_stock of hourly",
     }
-    loads = watch.last_loads(engine)["haier"]
+    loads = latest.last_loads(engine)["haier"]
     with engine.connect() as connection:
         synced, stocked, first = connection.execute(
             text(

@@ -1,7 +1,7 @@
 """Rows of the catalog for a person who looks through them, page by page.
 
-What another system reads is in ``pages``, the log in ``log``. Every list has an order that never
-repeats, so that a page begins where the one before ended, whatever was loaded meanwhile.
+What another system reads is in ``json_pages``, the log in ``log``. Every list is ordered by a
+unique key, so that a page begins where the one before ended, whatever was loaded meanwhile.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Rejected:
+class RejectedRow:
     """A record that could not be read, and why."""
 
     id: int
@@ -154,7 +154,7 @@ def rejected(
     day: date | None = None,
     before: int | None = None,
     limit: int,
-) -> list[Rejected]:
+) -> list[RejectedRow]:
     """Records that could not be read, the newest first; ``before`` is the id of the last row."""
     conditions = ["true"]
     bound: dict[str, Any] = {"limit": limit}
@@ -166,10 +166,10 @@ def rejected(
         conditions.append("id < :before")
         bound["before"] = before
     statement = (
-        f"SELECT {_columns(Rejected, 'r')} FROM rejected_record r"
+        f"SELECT {_columns(RejectedRow, 'r')} FROM rejected_record r"
         f" WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT :limit"
     )
-    return _read(engine, Rejected, statement, bound)
+    return _read(engine, RejectedRow, statement, bound)
 
 
 def _columns(shape: type[Any], table: str, **elsewhere: str) -> str:

@@ -1,7 +1,7 @@
 """How the syncs have gone: each dealer's last one, and what became of them day by day.
 
-For the overview of the admin pages. Figures for a metrics system are in ``figures``, what a notice
-is about in ``watch``.
+For the overview of the admin pages. Figures for a metrics system are in ``figures``, what an
+incident is made of in ``latest``.
 """
 
 from collections.abc import Collection
