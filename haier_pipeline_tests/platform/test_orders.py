@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -41,6 +41,7 @@ from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.catalog import SandboxCatalog
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sandbox.settings import Settings
+from haier_pipeline_tests.ports import free_ports
 
 NAME, MOBILE, ADDRESS = "王小明", "13800138000", "中山路18号5栋301"
 CODES = SandboxCatalog(products=60).procurable_codes()
@@ -426,10 +427,9 @@ def test_what_is_not_the_orders_fault_leaves_it_unsent(
     assert desk.orders() == []
 
 
-def test_where_nobody_listens_nothing_was_sent(
-    free_port: int, new_orders: Callable[..., OrdersClient]
-) -> None:
-    outcome = new_orders(f"http://127.0.0.1:{free_port}").push(order())
+def test_where_nobody_listens_nothing_was_sent(new_orders: Callable[..., OrdersClient]) -> None:
+    (port,) = free_ports(1)
+    outcome = new_orders(f"http://127.0.0.1:{port}").push(order())
     assert (outcome.kind, outcome.may_have_arrived) == ("not_sent", False)
     assert "ylh_base_url" in outcome.message
 
@@ -731,7 +731,7 @@ def test_the_token_is_asked_for_by_form_and_basic_and_nothing_stands_in_the_addr
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             seen.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-            answer: dict[str, Any] = {"success": True, "data": True}
+            answer: dict[str, Any] = {"success": True, "data": []}
             if self.path.endswith("/oauth/token"):
                 answer = {"access_token": "canary", "token_type": "bearer", "expires_in": 600}
             content = json.dumps(answer).encode()
@@ -791,7 +791,7 @@ def test_amounts_go_out_exactly() -> None:
 
     amounts = [Decimal("1E+3"), Decimal("0.10"), Decimal("2999.00"), Decimal("0E-8")]
     sent = encode([_number(amount) for amount in amounts]).decode()
-    assert sent == "[1000, 0.10, 2999.00, 0.00000000]"
+    assert sent == "[1000, 0.10, 2999.00, 0]"
 
 
 def test_a_token_is_renewed_before_its_end(
@@ -802,4 +802,3 @@ def test_a_token_is_renewed_before_its_end(
     monkeypatch.setattr(client._tokens, "_renew_at", 0.0)
     client.push(order("P-2"))
     assert desk.report()["calls"]["order_token"] == 2
-    assert timedelta(0) is not None
