@@ -274,7 +274,7 @@ def test_whatever_is_given_it_is_valid_or_refused(values: dict[str, Any]) -> Non
         assert error.fields  # noqa: PT017 - most inputs must end here, none elsewhere
 
 
-ORDERS: dict[str, object] = {
+ORDERS: dict[str, Any] = {
     "ylh_client_id": "orders",
     "ylh_client_secret": "canary-4",
     "ylh_username": "user",
