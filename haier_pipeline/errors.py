@@ -28,6 +28,11 @@ A library's error belongs here only once it has been translated; the functions t
 return the error, so that the call site reads ``raise … from error``.
 """
 
+from typing import Final
+
+#: What the log and the terminal say of a sync that was broken off.
+CANCELLED: Final = "cancelled; the catalog is as it was"
+
 
 class HaierError(Exception):
     """The root. ``str(error)`` is one sentence that may be shown to anybody."""

@@ -4,15 +4,15 @@ pandas in, pandas out. No database, no network, no clock; what a field of the pl
 elsewhere. All frames hold Python objects (``Decimal``, ``None``), never floats.
 """
 
+from __future__ import annotations
+
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from haier_pipeline.domain.partition import SHANGHAI
 from haier_pipeline.domain.product import (
@@ -21,6 +21,10 @@ from haier_pipeline.domain.product import (
     CHANGE_COLUMNS,
     PRICE_COLUMNS,
 )
+
+if TYPE_CHECKING:
+    # The steps that fetch use a few rules that need no frames, and do not wait for pandas.
+    import pandas as pd
 
 _CENT = Decimal("0.01")
 
@@ -36,6 +40,8 @@ STOCK_HOURS = (9, 23)
 
 def frame(rows: Sequence[Sequence[Any]], columns: Sequence[str]) -> pd.DataFrame:
     """A frame of Python objects, also when it is empty: ``None`` stays ``None``."""
+    import pandas as pd
+
     return pd.DataFrame(list(rows), columns=list(columns), dtype=object)
 
 
@@ -471,10 +477,12 @@ def _by_code(products: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {str(row["product_code"]): row for row in rows}
 
 
-def _each(values: "pd.Series[Any]", change: Callable[[Any], Any]) -> "pd.Series[Any]":
+def _each(values: pd.Series[Any], change: Callable[[Any], Any]) -> pd.Series[Any]:
     """Change every value that is there; what a merge left empty becomes ``None``."""
     changed = [None if missing else change(value)
                for value, missing in zip(values, values.isna(), strict=True)]  # fmt: skip
+    import pandas as pd
+
     return pd.Series(changed, index=values.index, dtype=object)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from haier_pipeline.terminal import Console, SteadyStream, clean, clean_json
+from haier_pipeline.cli.console import Console
+from haier_pipeline.cli.output import SteadyStream, clean, clean_json
 
 STEERING = "\x1b]0;owned\x07 \x9b2J \u202eback\u2066 \x7f \r \ud800 \u200f"
 
@@ -50,7 +51,7 @@ def test_json_keeps_its_meaning_in_every_encoding(encoding: str | None) -> None:
 
 WRITER = """
 import sys
-from haier_pipeline.terminal import steady
+from haier_pipeline.cli.output import steady
 steady()
 for n in range(int(sys.argv[1])):
     print("海尔 line", n, file=sys.stderr if sys.argv[2] == "err" else sys.stdout)

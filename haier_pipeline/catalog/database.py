@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import psycopg
 import simplejson
 from psycopg.abc import Buffer
+from psycopg.pq import TransactionStatus
 from psycopg.types.datetime import TimestamptzLoader
 from psycopg.types.json import set_json_dumps, set_json_loads
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
@@ -32,7 +33,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-HEAD = "0006"
+HEAD = "0008"
 
 REPLAYS = 3
 RECONNECT_SECONDS = 30.0
@@ -407,6 +408,25 @@ class Watch:
             if self.holder != said and not self._ended.is_set():
                 said = self.holder
                 logger.warning("the database work waits for what %s holds", said)
+
+
+class InUse:
+    """The connections of an engine that are in use from now on, to break off what they wait for.
+
+    Python's threads cannot be interrupted; what the server does for them can.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._drivers: set[psycopg.Connection[Any]] = set()
+        event.listen(engine, "checkout", lambda driver, *_: self._drivers.add(driver))
+        event.listen(engine, "checkin", lambda driver, *_: self._drivers.discard(driver))
+
+    def cancel(self) -> None:
+        """Break off every statement at work."""
+        for driver in tuple(self._drivers):
+            if driver.info.transaction_status == TransactionStatus.ACTIVE:
+                with suppress(psycopg.Error):
+                    driver.cancel_safe(timeout=2.0)
 
 
 _BLOCKERS = """

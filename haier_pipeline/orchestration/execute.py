@@ -4,7 +4,6 @@ Only starting and waiting belongs here; what a run did is read from the sync log
 """
 
 import gc
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,17 +11,12 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
-import haier_pipeline
 from haier_pipeline.domain.partition import Partition
 from haier_pipeline.domain.request import SyncRequest
-from haier_pipeline.errors import CatalogError, InvalidInput
+from haier_pipeline.errors import InvalidInput
+from haier_pipeline.orchestration.home import instance_folder
 from haier_pipeline.orchestration.partitions import FIRST_DATE, dealers
 from haier_pipeline.orchestration.resources import ROOT_RUN_TAG
-from haier_pipeline.orchestration.storage import CatalogStorage
-from haier_pipeline.server.files import private_folder, private_home, write_whole
-
-# What Dagster reads: the instance, and where the definitions are.
-INSTANCE_FILES = ("dagster.yaml", "workspace.yaml")
 
 TAGS = {
     # Nobody but this process knows how to start such a run: the daemon must not try it again.
@@ -41,51 +35,6 @@ UNCAPTURED = {
 }
 
 
-def dagster_home(home: Path) -> Path:
-    """Dagster's folder in ``home``, with the instance files of this version in it.
-
-    Raises:
-        CatalogError: the folder cannot be written or is not ours.
-    """
-    folder = private_folder(private_home(home) / "dagster")
-    try:
-        if (folder / "dagster.yaml").is_file() and (folder / "dagster.yaml").stat().st_size:
-            require_ours(folder, "HAIER_HOME")
-        # In a checkout the files stand at the top, in an installed package beside the code.
-        package = Path(haier_pipeline.__file__).parent
-        for name in INSTANCE_FILES:
-            source = next(p for p in (package.parent, package) if (p / name).is_file())
-            # Dagster may be reading it this moment, and takes an empty one for "SQLite".
-            write_whole(folder / name, (source / name).read_bytes())
-    except OSError as error:
-        raise CatalogError(
-            f"{folder} cannot be written: {error.strerror}; check HAIER_HOME"
-        ) from error
-    return folder
-
-
-def require_ours(folder: Path, variable: str = "DAGSTER_HOME") -> None:
-    """Refuse the instance of another project, in whose tables our runs would end up.
-
-    Raises:
-        InvalidInput: it is none of ours; the message names the folder.
-    """
-    if not folder.is_absolute():
-        raise InvalidInput(f"{variable}: {folder} is relative; write the whole path")
-    try:
-        text = (folder / "dagster.yaml").read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
-        raise InvalidInput(
-            f"{variable}: {folder} holds no dagster.yaml that can be read; unset it, or copy this "
-            "project's dagster.yaml and workspace.yaml there"
-        ) from None
-    if CatalogStorage.__name__ not in text:
-        raise InvalidInput(
-            f"{variable}: {folder} is another project's: its dagster.yaml does not name "
-            f"{CatalogStorage.__name__} as storage; unset it, or name a folder of this project's"
-        )
-
-
 @contextmanager
 def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
     """Dagster's instance: that of ``DAGSTER_HOME`` where it is set, else the one in ``home``.
@@ -94,10 +43,7 @@ def open_instance(home: Path) -> Iterator[dg.DagsterInstance]:
         InvalidInput: ``DAGSTER_HOME`` is no folder, or another project's instance.
         CatalogError: the folder in ``home`` cannot be used.
     """
-    if not os.environ.get("DAGSTER_HOME"):
-        os.environ["DAGSTER_HOME"] = str(dagster_home(home))
-    folder = os.environ["DAGSTER_HOME"]
-    require_ours(Path(folder))
+    folder = instance_folder(home)
     try:
         ref = InstanceRef.from_dir(folder, overrides=UNCAPTURED)
     except (dg.DagsterInvariantViolationError, dg.DagsterInvalidConfigError) as error:
@@ -119,8 +65,8 @@ def execute(
 ) -> str | None:
     """Run the job over the partition in this process; return why it failed, if it did.
 
-    A ``request`` restricts it to what it asks for. Dagster's own log stays quiet: what
-    there is to say stands in the sync log.
+    A ``request`` restricts it to what it asks for. Dagster prints nothing: what
+    became of the run stands in the sync log.
 
     Raises:
         InvalidInput: the date is before the first partition.
@@ -149,7 +95,7 @@ def execute(
     failures = [event.event_specific_data for event in result.all_events if event.is_failure]
     for error in (getattr(data, "error", None) for data in failures):
         if error is not None:
-            said = str((error.cause or error).message).strip().splitlines()[0]
+            line = str((error.cause or error).message).strip().splitlines()[0]
             # Without the name of the class that carried it here.
-            return said.removeprefix("dagster._core.definitions.events.Failure: ")
+            return line.removeprefix("dagster._core.definitions.events.Failure: ")
     return "the run failed"

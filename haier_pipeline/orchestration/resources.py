@@ -12,7 +12,7 @@ import dagster as dg
 from haier_pipeline.domain.partition import Partition
 from haier_pipeline.installation import SANDBOX_PRODUCTS, Installation
 from haier_pipeline.settings import read_settings
-from haier_pipeline.sync.run import Progress, SyncRun
+from haier_pipeline.sync.run import SyncRun
 
 # Names the run whose answers a new run goes on with, where Dagster itself knows no such chain.
 ROOT_RUN_TAG = "haier/root_run_id"
@@ -21,10 +21,13 @@ ROOT_RUN_TAG = "haier/root_run_id"
 class HaierApi:
     """Opens the sync over a step's partition; all steps of a Dagster run share it."""
 
-    def __init__(self, installation: Installation, progress: Progress | None = None) -> None:
+    def __init__(self, installation: Installation) -> None:
         self._installation = installation
-        self._progress = progress
         self._runs: dict[str, SyncRun] = {}
+
+    def adopt(self, run: SyncRun) -> None:
+        """Use this sync in the Dagster run of its id; who opened it closes it."""
+        self._runs = {run.run_id: run}
 
     def run(self, context: dg.AssetExecutionContext) -> SyncRun:
         """The sync of this Dagster run, with its lock, its token and its connections."""
@@ -34,14 +37,8 @@ class HaierApi:
                 Partition.from_key(context.partition_key),
                 run_id=run.run_id,
                 root_run_id=run.tags.get(ROOT_RUN_TAG) or run.root_run_id,
-                progress=self._progress,
             )
         return self._runs[run.run_id]
-
-    @property
-    def cancelled(self) -> bool:
-        """Somebody ended one of the runs, which Dagster itself only calls a failure."""
-        return any(run.cancelled for run in self._runs.values())
 
     def close(self) -> None:
         """End the syncs; each gives its partition free."""

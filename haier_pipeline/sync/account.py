@@ -59,10 +59,9 @@ def fetch_balances(run: SyncRun) -> Outcome:
                 message="; ".join(parts + flaws(answer.rejected, answer.duplicates)),
                 metadata={"records": len(balances), "rejected_records": len(answer.rejected)}
                 | meter.metadata(),
-                preview=rules.frame(
-                    [[balance[name] for name in shown] for balance in balances[:PREVIEW_ROWS]],
-                    shown,
-                ),
+                preview=[
+                    {name: balance[name] for name in shown} for balance in balances[:PREVIEW_ROWS]
+                ],
                 flawed=bool(answer.duplicates),
             )
         }

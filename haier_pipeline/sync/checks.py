@@ -6,12 +6,9 @@ Which checks there are is declared in ``domain.assets``.
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from haier_pipeline import rules
-from haier_pipeline.catalog.load import LoadReport
 from haier_pipeline.catalog.log import Check
 from haier_pipeline.domain.assets import (
     CODES_VALID,
@@ -30,6 +27,11 @@ from haier_pipeline.domain.assets import (
     CheckRule,
 )
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from haier_pipeline.catalog.load import LoadReport
+
 SHOWN_OFFENDERS = 20
 ANSWERED_SHARE = 0.95
 
@@ -41,7 +43,7 @@ def listing_checks(
     days: int,
     unreadable: int,
     accept_shrink: bool,
-    faults: pd.DataFrame,
+    faults: Sequence[Mapping[str, Any]],
 ) -> list[Check]:
     """The listing holds products, not far fewer than before, readable, each with its own code.
 
@@ -97,7 +99,7 @@ def _accepting(accept_shrink: bool, *, wanted: bool) -> str:
     )
 
 
-def listing_not_judged(why: str, faults: pd.DataFrame) -> list[Check]:
+def listing_not_judged(why: str, faults: Sequence[Mapping[str, Any]]) -> list[Check]:
     """The checks of a listing that says nothing about the whole: chosen products, a resumed run."""
     passed = [
         _check(rule, passed=True, description=f"not judged: {why}")
@@ -106,7 +108,7 @@ def listing_not_judged(why: str, faults: pd.DataFrame) -> list[Check]:
     return [*passed, codes_valid(faults)]
 
 
-def codes_valid(faults: pd.DataFrame) -> Check:
+def codes_valid(faults: Sequence[Mapping[str, Any]]) -> Check:
     """Every record of the listing has a code, and no code comes twice with other values."""
     return _judged(
         CODES_VALID,
@@ -144,7 +146,7 @@ def stock_answered(asked: int, failed: Sequence[tuple[str, str]]) -> Check:
     )
 
 
-def quantities_valid(faults: pd.DataFrame) -> Check:
+def quantities_valid(faults: Sequence[Mapping[str, Any]]) -> Check:
     """Every quantity is a whole number, none of them negative."""
     return _judged(
         QUANTITIES_VALID,
@@ -154,38 +156,38 @@ def quantities_valid(faults: pd.DataFrame) -> Check:
     )
 
 
-def quotes_understood(flaws: pd.DataFrame) -> Check:
+def quotes_understood(flaws: "pd.DataFrame") -> Check:
     """Every quote could be used as it came; ``flaws`` are what ``rules.quote_flaws`` found."""
     return _judged(
         QUOTES_UNDERSTOOD,
-        flaws,
+        _rows(flaws),
         right="every rebate is of a known kind, every discount a fraction, no price is zero",
         wrong="{count} values in quotes are not understood or not maintained",
     )
 
 
-def price_checks(priced: pd.DataFrame, before: pd.DataFrame) -> list[Check]:
+def price_checks(priced: "pd.DataFrame", before: "pd.DataFrame") -> list[Check]:
     """The platform's own arithmetic holds, and no price jumped since the day before."""
     return [
         _judged(
             INVOICE_ADDS_UP,
-            rules.invoice_mismatches(priced),
+            _rows(rules.invoice_mismatches(priced)),
             right="invoice price = supply price × (1 − discount) − rebate, to the cent",
             wrong="{count} invoice prices are missing or differ from"
             " supply price × (1 − discount) − rebate",
         ),
         _judged(
             PRICES_PLAUSIBLE,
-            rules.implausible_prices(before, priced),
+            _rows(rules.implausible_prices(before, priced)),
             right="no amount is negative, no price halved or doubled since the last sync",
             wrong="{count} amounts are negative or more than half off or double",
         ),
     ]
 
 
-def load_checks(report: LoadReport) -> dict[str, list[Check]]:
+def load_checks(report: "LoadReport") -> dict[str, list[Check]]:
     """The tables hold what was computed; by asset. All of them stop the sync."""
-    sums = rules.frame([(code,) for code in report.stock_sums_wrong], ["product_code"])
+    sums = [{"product_code": code} for code in report.stock_sums_wrong]
     return {
         "brands": [],
         "products": [
@@ -212,7 +214,13 @@ def _rows_match(rule: CheckRule, found: int, computed: int, noun: str) -> Check:
     )
 
 
-def _judged(rule: CheckRule, offenders: pd.DataFrame, *, right: str, wrong: str) -> Check:
+def _rows(frame: "pd.DataFrame") -> list[dict[str, Any]]:
+    return [dict(zip(frame.columns, row, strict=True)) for row in frame.itertuples(index=False)]
+
+
+def _judged(
+    rule: CheckRule, offenders: Sequence[Mapping[str, Any]], *, right: str, wrong: str
+) -> Check:
     count = len(offenders)
     return _check(
         rule,
@@ -220,8 +228,8 @@ def _judged(rule: CheckRule, offenders: pd.DataFrame, *, right: str, wrong: str)
         description=right if count == 0 else wrong.format(count=count),
         metadata={"offending": count},
         offenders=[
-            {str(column): _shown(value) for column, value in row.items()}
-            for row in offenders.head(SHOWN_OFFENDERS).to_dict("records")
+            {column: _shown(value) for column, value in row.items()}
+            for row in offenders[:SHOWN_OFFENDERS]
         ],
     )
 

@@ -71,7 +71,7 @@ def price_products(run: SyncRun) -> Outcome:
                 "flawed_quotes": len(flaws),
             },
             checks=[*price_checks(products, before), quotes_understood(flaws)],
-            preview=products[priced][shown].head(PREVIEW_ROWS),
+            preview=_shown(products[priced][shown]),
             flawed=rules.lacks_amounts(quotes),
         )}  # fmt: skip
 
@@ -161,7 +161,7 @@ def find_changes(run: SyncRun) -> Outcome:
                 message=": ".join([message, ", ".join(told)]) if told else message,
                 metadata={"records": len(changes), **kinds}
                 | ({"compared_with": f"{earlier.sync_date:%Y-%m-%d}"} if earlier else {}),
-                preview=changes.head(PREVIEW_ROWS),
+                preview=_shown(changes),
             )
         }
 
@@ -220,7 +220,7 @@ def _loaded(report: LoadReport, products: pd.DataFrame, stock: pd.DataFrame) -> 
                 "seconds": report.seconds,
             },
             checks=checks[asset],
-            preview=preview.head(PREVIEW_ROWS),
+            preview=_shown(preview),
         )
         for asset, rows, message, figures, preview in told
     }
@@ -317,3 +317,8 @@ def _stock(
         rules.frame(answers, list(load.ANSWER_COLUMNS)),
         rules.frame(stock, product.STOCK_COLUMNS),
     )
+
+
+def _shown(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    first = rows.head(PREVIEW_ROWS)
+    return [dict(zip(first.columns, row, strict=True)) for row in first.itertuples(index=False)]

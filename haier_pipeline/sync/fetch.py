@@ -9,8 +9,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-import pandas as pd
-
 from haier_pipeline import rules
 from haier_pipeline.catalog import raw
 from haier_pipeline.catalog.log import Check
@@ -41,6 +39,7 @@ WORKERS = 32
 # What a killed sync may have to ask again: the answers of half a second.
 FLUSH_SECONDS = 0.5
 PREVIEW_ROWS = 10
+UNREADABLE_COLUMNS = ("product_code", "county_code", "sec_code", "reason")
 NAMED_CODES = 5
 
 
@@ -57,6 +56,7 @@ def fetch_listing(
     chosen = [code for batch in batches(product_codes) for code in batch]
 
     def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller
+        run.progress.begin(asset, 1)
         run.require_today()
         run.require_enabled()
         stored = raw.find(run.engine, run.partition, asset)
@@ -67,7 +67,7 @@ def fetch_listing(
                 message = f"{count} products, already fetched by the attempt before"
                 metadata: dict[str, Any] = {"records": count, "calls": 0, "reused": count}
                 why = "the attempt before judged it"
-                checks = listing_not_judged(why, rules.frame([], ["product_code"]))
+                checks = listing_not_judged(why, [])
                 return {
                     asset: outcome(
                         success=count,
@@ -82,7 +82,6 @@ def fetch_listing(
         answer = run.client.list_products(chosen)
         return {asset: _keep_listing(run, answer, chosen, before, meter, accept_shrink)}
 
-    run.progress.begin(asset, 1)
     return run.attempt([asset], work)[asset]
 
 
@@ -149,13 +148,12 @@ def _keep_listing(
         parts.append(
             f"{nameless} of them have no readable code and may be any product: none is switched off"
         )
-    preview = rules.frame(
-        [
-            (v.product_code, v.product_model, v.product_group, v.brand, "1" if v.is_sales else "0")
-            for v in (record.value for record in answer.records[:PREVIEW_ROWS])
-        ],
-        ["product_code", "product_model", "product_group", "brand", "is_sales"],
-    )
+    shown = ("product_code", "product_model", "product_group", "brand")
+    preview = [
+        {name: getattr(record.value, name) for name in shown}
+        | {"is_sales": "1" if record.value.is_sales else "0"}
+        for record in answer.records[:PREVIEW_ROWS]
+    ]
     return outcome(
         success=count,
         failed=failed,
@@ -176,11 +174,11 @@ def _keep_listing(
     )
 
 
-def _faults(answer: Answer[Any]) -> pd.DataFrame:
+def _faults(answer: Answer[Any]) -> list[dict[str, Any]]:
     """The records of a listing that cannot be read, or came twice with other values."""
     rows = [(rejected.code, rejected.reason) for rejected in answer.rejected]
     rows += [(code, "repeated with other values") for code in answer.duplicates]
-    return rules.frame(rows, ["product_code", "reason"])
+    return [{"product_code": code, "reason": reason} for code, reason in rows]
 
 
 def procurable_codes(run: SyncRun) -> list[str]:
@@ -262,7 +260,7 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
         # Product by product, so that a county which fails stands between answers of the others.
         pairs = [(code, county) for code in procurable_codes(run) for county in counties]
         tally = Tally(run, asset, pairs, lambda pair: pair, again=_unread(run))
-        unreadable: list[tuple[str | None, ...]] = []
+        unreadable: list[dict[str, Any]] = []
 
         def call(pair: tuple[str, str]) -> Answer[Any]:
             return run.client.get_stock(*pair)
@@ -278,12 +276,14 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
             ])  # fmt: skip
             if answer.rejected:
                 tally.fail([pair], "a warehouse's record cannot be read")
-                unreadable.extend((*pair, r.code, r.reason) for r in answer.rejected)
+                unreadable += [
+                    dict(zip(UNREADABLE_COLUMNS, (*pair, r.code, r.reason), strict=True))
+                    for r in answer.rejected
+                ]
             else:
                 tally.succeed([pair])
         columns = ["product_code", "county_code", "sec_code", "stock", "warehouse_grade"]
-        unread = rules.frame(unreadable, ["product_code", "county_code", "sec_code", "reason"])
-        checks = [stock_answered(len(pairs), tally.failed), quantities_valid(unread)]
+        checks = [stock_answered(len(pairs), tally.failed), quantities_valid(unreadable)]
         return {asset: tally.outcome("stock answers", columns, checks)}
 
     return run.attempt([asset], work)[asset]
@@ -448,7 +448,7 @@ class Tally:
             }
             | self._meter.metadata(),
             checks=checks,
-            preview=rules.frame(self._sample, columns),
+            preview=[dict(zip(columns, row, strict=True)) for row in self._sample],
             flawed=bool(self._repeated),
         )
         if not self._disabled:

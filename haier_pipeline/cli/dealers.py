@@ -1,30 +1,32 @@
-"""The command line's part for dealers, API tokens and REST: ``config``, ``token``, ``api``.
-
-As in ``cli``: parse, call, print; modules are imported inside the commands.
-"""
+"""The commands for dealers and for tokens of REST: ``haier config`` and ``haier token``."""
 
 import codecs
+import functools
+import inspect
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from functools import wraps
-from inspect import Parameter, Signature, signature
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
-from haier_pipeline.errors import Cancelled, InvalidInput
-from haier_pipeline.settings import DEALER_VARIABLES, read_settings
-from haier_pipeline.terminal import Console, print_json, print_line
+from haier_pipeline.cli.command import AsJson, opened
+from haier_pipeline.cli.output import (
+    note,
+    print_json,
+    print_line,
+    print_styled,
+    print_table,
+    print_values,
+)
+from haier_pipeline.errors import InvalidInput
+from haier_pipeline.settings import DEALER_VARIABLES
 
 if TYPE_CHECKING:
-    from haier_pipeline.installation import Installation
     from haier_pipeline.sync.dealers import Dealer
 
 #: What is asked for on a terminal: always, and for the order side.
@@ -45,106 +47,107 @@ SECRETS = (
     "ylh_callback_secret_previous",
 )
 
-#: The options of `create` and `update`: one for each key that is no secret, by its name.
-KEY_OPTIONS: Mapping[str, tuple[Any, Any]] = {
-    "client_id": (str | None, typer.Option(help="Client id at the platform.")),
-    "customer_code": (
-        str | None,
-        typer.Option(help="Sold-to party, ten digits such as 8800123456."),
-    ),
-    "send_to_code": (str | None, typer.Option(help="Ship-to party, ten digits too.")),
-    "base_url": (str | None, typer.Option(help="The platform's address.")),
-    "token_url": (str | None, typer.Option(help="Where tokens come from.")),
-    "supplier_code": (str | None, typer.Option(help="1001 is Haier itself.")),
-    "county_codes": (
-        list[str] | None,
-        typer.Option("--county-code", help="A county of the customer's, six digits (repeatable)."),
-    ),
-    "rate_limit": (
+config = typer.Typer(help="The dealers' configurations.", no_args_is_help=True)
+token = typer.Typer(help="Tokens of REST and the admin pages.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The dealer's name.", metavar="NAME")]
+
+
+@dataclass(frozen=True)
+class Given:
+    """What ``create`` and ``update`` take of a configuration, each an option; secrets apart."""
+
+    client_id: Annotated[str | None, typer.Option(help="Client id at the platform.")] = None
+    customer_code: Annotated[
+        str | None, typer.Option(help="Sold-to party, ten digits such as 8800123456.")
+    ] = None
+    send_to_code: Annotated[str | None, typer.Option(help="Ship-to party, ten digits too.")] = None
+    base_url: Annotated[str | None, typer.Option(help="The platform's address.")] = None
+    token_url: Annotated[str | None, typer.Option(help="Where tokens come from.")] = None
+    supplier_code: Annotated[str | None, typer.Option(help="1001 is Haier itself.")] = None
+    county_code: Annotated[
+        list[str] | None, typer.Option(help="A county of the customer's, six digits (repeatable).")
+    ] = None
+    rate_limit: Annotated[
         int | None,
         typer.Option(
             help="Calls a second allowed; 100 where not given, by an older note of Haier's."
         ),
-    ),
-    "ylh_base_url": (
-        str | None,
-        typer.Option(help="The order side's address; follows that of the platform."),
-    ),
-    "ylh_client_id": (str | None, typer.Option(help="Client id at the order side.")),
-    "ylh_username": (str | None, typer.Option(help="User at the order side.")),
-    "ylh_source_system": (str | None, typer.Option(help="Your system's name, agreed with Haier.")),
-    "ylh_shop_name": (str | None, typer.Option(help="The shop that orders come from.")),
-    "ylh_callback_app_key": (str | None, typer.Option(help="AppKey that Haier calls back with.")),
-    "ylh_seller_code": (
-        str | None,
-        typer.Option(help="The code to order as, where it is not the sold-to party."),
-    ),
-    "ylh_rate_limit": (
-        int | None,
-        typer.Option(help="Calls a second at the order side; 100 where not given."),
-    ),
-    "order_confirm_hours": (
+    ] = None
+    ylh_base_url: Annotated[
+        str | None, typer.Option(help="The order side's address; follows that of the platform.")
+    ] = None
+    ylh_client_id: Annotated[str | None, typer.Option(help="Client id at the order side.")] = None
+    ylh_username: Annotated[str | None, typer.Option(help="User at the order side.")] = None
+    ylh_source_system: Annotated[
+        str | None, typer.Option(help="Your system's name, agreed with Haier.")
+    ] = None
+    ylh_shop_name: Annotated[str | None, typer.Option(help="The shop that orders come from.")] = (
+        None
+    )
+    ylh_callback_app_key: Annotated[
+        str | None, typer.Option(help="AppKey that Haier calls back with.")
+    ] = None
+    ylh_seller_code: Annotated[
+        str | None, typer.Option(help="The code to order as, where it is not the sold-to party.")
+    ] = None
+    ylh_rate_limit: Annotated[
+        int | None, typer.Option(help="Calls a second at the order side; 100 where not given.")
+    ] = None
+    order_confirm_hours: Annotated[
         int | None,
         typer.Option(help="Hours after which a missing confirmation is said; 24 where not given."),
-    ),
-}
+    ] = None
+    order_secrets: Annotated[
+        bool, typer.Option("--order-secrets", help="Ask for the order side's secrets too.")
+    ] = False
+    secrets_file: Annotated[
+        Path | None,
+        typer.Option(help="File with lines such as client_secret=…; - reads standard input."),
+    ] = None
+    secrets_from_env: Annotated[
+        bool,
+        typer.Option(
+            "--secrets-from-env",
+            help="Take them from HAIER_CLIENT_SECRET, HAIER_PASSWORD and so on.",
+        ),
+    ] = False
 
-config = typer.Typer(help="The dealers' configurations.", no_args_is_help=True)
-token = typer.Typer(help="Tokens of REST and the admin pages.", no_args_is_help=True)
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    def values(self, *, prompt: bool) -> dict[str, Any]:
+        """The configuration's keys that were given; secrets are asked for with ``prompt``.
 
-Name = Annotated[str, typer.Argument(help="The dealer's name.", metavar="NAME")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-SecretsFile = Annotated[
-    Path | None,
-    typer.Option(help="File with lines such as client_secret=…; - reads standard input."),
-]
-SecretsFromEnv = Annotated[
-    bool,
-    typer.Option(
-        "--secrets-from-env", help="Take them from HAIER_CLIENT_SECRET, HAIER_PASSWORD and so on."
-    ),
-]
-
-
-OrderSecrets = Annotated[
-    bool, typer.Option("--order-secrets", help="Ask for the order side's secrets too.")
-]
-
-
-CANCELLED = "cancelled; the catalog is as it was"
-
-
-@contextmanager
-def opened(**options: Any) -> Iterator["Installation"]:
-    """The installation that the environment describes."""
-    from haier_pipeline.installation import Installation
-
-    try:
-        with Installation(read_settings(os.environ), **options) as installation:
-            yield installation
-    except KeyboardInterrupt:
-        raise Cancelled(CANCELLED) from None
+        Raises:
+            InvalidInput: the secrets cannot be read where they were said to be.
+        """
+        values = asdict(self)
+        questions = {
+            **(SECRET_QUESTIONS if prompt else {}),
+            **(ORDER_SECRET_QUESTIONS if values.pop("order_secrets") else {}),
+        }
+        path, from_env = values.pop("secrets_file"), values.pop("secrets_from_env")
+        values["county_codes"] = values.pop("county_code")
+        given = {key: value for key, value in values.items() if value is not None}
+        return given | _secrets(path, from_env=from_env, questions=questions)
 
 
-def _takes_keys(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `KEY_OPTIONS`; what was given of them is its ``values``."""
+def _with_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give the command the options of `Given`; it finds them in its parameter ``given``."""
+    options = inspect.signature(Given).parameters
+    own = inspect.signature(command).parameters
 
-    @wraps(command)
-    def run(**given: Any) -> None:
-        values = {key: given.pop(key) for key in KEY_OPTIONS}
-        command(values={key: value for key, value in values.items() if value is not None}, **given)
+    @functools.wraps(command)
+    def wrapper(**arguments: Any) -> None:
+        given = Given(**{name: arguments.pop(name) for name in options})
+        command(given=given, **arguments)
 
-    options = [
-        Parameter(key, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
-        for key, (kind, option) in KEY_OPTIONS.items()
+    parameters = [*own.values()]
+    place = list(own).index("given")
+    parameters[place : place + 1] = [
+        option.replace(kind=inspect.Parameter.POSITIONAL_OR_KEYWORD) for option in options.values()
     ]
-    name, *own = (each for each in signature(command).parameters.values() if each.name != "values")
-    own = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own]
-    # What typer reads to find out what a command takes.
-    run.__signature__ = Signature([name, *options, *own])  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in (name, *options, *own)}
-    return run
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {one.name: one.annotation for one in parameters}
+    return wrapper
 
 
 @config.command("list")
@@ -155,20 +158,20 @@ def list_dealers(as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"dealers": [_as_json(dealer) for dealer in dealers]})
         return
-    table = Table()
-    for column in ("id", "name", "source", "active", "customer", "counties", "address"):
-        table.add_column(column, overflow="fold")
-    for dealer in dealers:
-        table.add_row(
+    rows = [
+        (
             str(dealer.id),
-            escape(dealer.name),
+            dealer.name,
             dealer.source + ", shadowed by the environment" * dealer.is_shadowed,
             "yes" if dealer.is_active else "no",
-            escape(str(dealer.config["customer_code"] or "")),
-            escape(", ".join(dealer.config["county_codes"])),
-            escape(str(dealer.config["base_url"] or "")),
+            str(dealer.config["customer_code"] or ""),
+            ", ".join(dealer.config["county_codes"]),
+            str(dealer.config["base_url"] or ""),
         )
-    Console().print(table)
+        for dealer in dealers
+    ]
+    columns = ("id", "name", "source", "active", "customer", "counties", "address")
+    print_table(columns, rows, folded=columns)
 
 
 @config.command()
@@ -191,45 +194,33 @@ def show(
 
 
 @config.command()
-@_takes_keys
+@_with_options
 def create(
     name: Name,
-    values: dict[str, Any],
-    secrets_file: SecretsFile = None,
-    secrets_from_env: SecretsFromEnv = False,
-    order_secrets: OrderSecrets = False,
+    given: Given,
     inactive: Annotated[bool, typer.Option("--inactive", help="Store it disabled.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Store a dealer. Secrets come from a prompt, a file or variables, never from an argument."""
-    questions = {**SECRET_QUESTIONS, **(ORDER_SECRET_QUESTIONS if order_secrets else {})}
-    values |= _secrets(secrets_file, from_env=secrets_from_env, questions=questions)
+    values = given.values(prompt=True)
     with opened() as installation:
         dealer = installation.dealers.create(name, values, active=not inactive)
     _print_dealer(dealer, as_json)
 
 
 @config.command()
-@_takes_keys
+@_with_options
 def update(
     name: Name,
-    values: dict[str, Any],
+    given: Given,
     unset: Annotated[
         list[str] | None, typer.Option(help="Take this key back to its default (repeatable).")
     ] = None,
     secrets: Annotated[bool, typer.Option("--secrets", help="Ask for new secrets.")] = False,
-    order_secrets: OrderSecrets = False,
-    secrets_file: SecretsFile = None,
-    secrets_from_env: SecretsFromEnv = False,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given and leave the rest. A new host wants the secrets again."""
-    questions = {
-        **(SECRET_QUESTIONS if secrets else {}),
-        **(ORDER_SECRET_QUESTIONS if order_secrets else {}),
-    }
-    values |= _secrets(secrets_file, from_env=secrets_from_env, questions=questions)
-    values |= dict.fromkeys(unset or [])
+    values = given.values(prompt=secrets) | dict.fromkeys(unset or [])
     if not values:
         raise InvalidInput("nothing to change was given; see --help")
     with opened() as installation:
@@ -265,7 +256,7 @@ def delete(
         if not yes and not typer.confirm(f"Delete the dealer {name}?", err=True):
             raise InvalidInput("nothing was deleted")
         dealers.delete(number)
-    errors.print(f"{escape(name)} is deleted; its catalog and log stay.")
+    note(f"{name} is deleted; its catalog and log stay.")
 
 
 @config.command()
@@ -276,7 +267,7 @@ def test(name: Name, as_json: AsJson = False) -> None:  # noqa: PT028 - a comman
     if as_json:
         _print_json({"ok": trial.ok, "failed": trial.failed, "message": trial.message})
     else:
-        Console(soft_wrap=True).print(escape(trial.message), style="green" if trial.ok else "red")
+        print_styled((trial.message, "green" if trial.ok else "red"))
     sys.exit(0 if trial.ok else 1)
 
 
@@ -294,40 +285,8 @@ def create_token(
         _print_json({"token": secret, "entry": entry})
         return
     print_line(secret)
-    errors.print("This token is not shown again. Add to HAIER_API_TOKENS:")
-    errors.print(entry)
-
-
-def api(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8300,
-) -> None:
-    """Run REST and the admin pages alone, until Ctrl-C."""
-    from haier_pipeline.orchestration.launch import ProcessLauncher, dagster_problem
-    from haier_pipeline.server.ports import require_free
-    from haier_pipeline.web import serving
-    from haier_pipeline.web.app import build_app
-
-    require_free(port, host)
-    # Whoever asks waits for the answer: a database that is away is said soon.
-    with opened(patience=2.0) as installation:
-        if not installation.settings.api_tokens:
-            errors.print(
-                "HAIER_API_TOKENS is not set, so nobody is let in; make a token with: "
-                "haier token create --name me --role operator"
-            )
-        # Migrations and the first connection before the first request, not in it.
-        _ = installation.engine
-        app = build_app(
-            installation,
-            launch=ProcessLauncher(
-                installation.settings.home / "syncs", lambda: installation.engine
-            ),
-            dagster_problem=lambda: dagster_problem(installation.engine),
-        )
-        serving.run(
-            app, host=host, port=port, trusted_proxies=installation.settings.trusted_proxies
-        )
+    note("This token is not shown again. Add to HAIER_API_TOKENS:")
+    note(entry)
 
 
 def _secrets(path: Path | None, *, from_env: bool, questions: Mapping[str, str]) -> dict[str, str]:
@@ -411,18 +370,18 @@ def _print_dealer(dealer: "Dealer", as_json: bool) -> None:
     if as_json:
         _print_json(_as_json(dealer))
         return
-    table = Table(title=escape(dealer.name), title_justify="left", show_header=False)
-    table.add_row("id", str(dealer.id))
-    table.add_row("source", dealer.source)
-    table.add_row("active", "yes" if dealer.is_active else "no")
+    values = [
+        ("id", str(dealer.id)),
+        ("source", dealer.source),
+        ("active", "yes" if dealer.is_active else "no"),
+    ]
     for key, value in dealer.config.items():
         shown = ", ".join(value) if isinstance(value, list) else "" if value is None else str(value)
-        table.add_row(key, escape(shown))
-    for key, is_set in dealer.secrets.items():
-        table.add_row(key, "set" if is_set else "not set")
+        values.append((key, shown))
+    values += [(key, "set" if is_set else "not set") for key, is_set in dealer.secrets.items()]
     if dealer.unknown_keys:
-        table.add_row("left as they are", escape(", ".join(dealer.unknown_keys)))
-    Console().print(table)
+        values.append(("left as they are", ", ".join(dealer.unknown_keys)))
+    print_values(dealer.name, values)
 
 
 def _print_json(value: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """What a command prints: never raw what could steer a terminal, and never at the cost of a result.
 
 Here is how text leaves a process: which characters are shown as what, what is done where the
-terminal's encoding lacks them, and where nobody reads. What is said belongs to the commands.
+terminal's encoding lacks them, and where nobody reads. What is said belongs to the commands. Rich
+is imported where something is drawn: a sync has called the platform by then.
 """
 
 import json
@@ -10,10 +11,11 @@ import re
 import select
 import sys
 import time
-from typing import Any, TextIO
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
 
-from rich import console
-from rich.text import Text
+if TYPE_CHECKING:
+    from haier_pipeline.cli.console import Console
 
 # C0 and DEL, C1, the marks and overrides of text direction, line and paragraph separators, what is
 # half of a character. A newline and a tabulator may stay.
@@ -44,13 +46,6 @@ def clean_json(text: str, encoding: str | None = "utf-8") -> str:
     except (UnicodeEncodeError, LookupError):
         return re.sub(r"[^\x00-\x7f]", escape, safe)
     return safe
-
-
-class Console(console.Console):
-    """Rich's console, which shows control characters rather than obeying them."""
-
-    def render_str(self, text: str, **options: Any) -> Text:
-        return super().render_str(clean(text), **options)
 
 
 def print_json(text: str) -> None:
@@ -113,3 +108,87 @@ def steady() -> None:
         if stream is not None and sys.platform != "win32":
             stream.flush()
             setattr(sys, name, SteadyStream(stream, patience))
+
+
+def note(text: str) -> None:
+    """Tell the person at the terminal, on standard error, where no result stands."""
+    _errors().print(text, markup=False)
+
+
+def draws() -> bool:
+    """Whether standard error is a terminal, on which something can be drawn."""
+    return sys.stderr.isatty()
+
+
+def print_error(text: str) -> None:
+    """Say on standard error why the command ends."""
+    from rich.markup import escape
+
+    _errors().print(f"[red]error:[/red] {escape(text)}")
+
+
+#: Plain text, or text with a style of Rich's.
+Cell = str | tuple[str, str]
+
+
+def print_styled(*parts: Cell) -> None:
+    """Print one line on standard output, however long, its parts in their styles."""
+    from haier_pipeline.cli.console import Console
+
+    Console(highlight=False, soft_wrap=True).print("".join(map(_cell, parts)))
+
+
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    title: str | None = None,
+    folded: Collection[str] = (),
+) -> None:
+    """Print a table; the last column is folded where a line is too long, and those in ``folded``.
+
+    Columns of figures stand right.
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=title and escape(title), title_justify="left")
+    for column in columns:
+        right = column in ("total", "failed", "seconds")
+        whole = column != columns[-1] and column not in folded
+        table.add_column(
+            column, justify="right" if right else "left", no_wrap=whole, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*map(_cell, row))
+    _out().print(table)
+
+
+def print_values(title: str, values: Iterable[tuple[str, str]]) -> None:
+    """Print names and their values below a title."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left", show_header=False)
+    for name, value in values:
+        table.add_row(name, escape(value))
+    _out().print(table)
+
+
+def _cell(cell: Cell) -> str:
+    from rich.markup import escape
+
+    return escape(cell) if isinstance(cell, str) else f"[{cell[1]}]{escape(cell[0])}[/]"
+
+
+def _out() -> "Console":
+    """Standard output; where it is no terminal, wide enough that lines need no folding."""
+    from haier_pipeline.cli.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=200)
+
+
+def _errors() -> "Console":
+    from haier_pipeline.cli.console import errors
+
+    return errors
