@@ -29,11 +29,23 @@ from haier_pipeline.settings import DEALER_VARIABLES
 if TYPE_CHECKING:
     from haier_pipeline.sync.dealers import Dealer
 
+#: What is asked for on a terminal: always, and for the order side.
 SECRET_QUESTIONS: Mapping[str, str] = {
     "client_secret": "Client secret",
     "password": "Password of the account",
     "seller_password": "Seller password",
 }
+ORDER_SECRET_QUESTIONS: Mapping[str, str] = {
+    "ylh_client_secret": "Client secret of the order side",
+    "ylh_password": "Password of the order side's user",
+    "ylh_callback_secret": "Secret that callbacks are signed with",
+}
+SECRETS = (
+    *SECRET_QUESTIONS,
+    "customer_password",
+    *ORDER_SECRET_QUESTIONS,
+    "ylh_callback_secret_previous",
+)
 
 config = typer.Typer(help="The dealers' configurations.", no_args_is_help=True)
 token = typer.Typer(help="Tokens of REST and the admin pages.", no_args_is_help=True)
@@ -62,6 +74,33 @@ class Given:
             help="Calls a second allowed; 100 where not given, by an older note of Haier's."
         ),
     ] = None
+    ylh_base_url: Annotated[
+        str | None, typer.Option(help="The order side's address; follows that of the platform.")
+    ] = None
+    ylh_client_id: Annotated[str | None, typer.Option(help="Client id at the order side.")] = None
+    ylh_username: Annotated[str | None, typer.Option(help="User at the order side.")] = None
+    ylh_source_system: Annotated[
+        str | None, typer.Option(help="Your system's name, agreed with Haier.")
+    ] = None
+    ylh_shop_name: Annotated[str | None, typer.Option(help="The shop that orders come from.")] = (
+        None
+    )
+    ylh_callback_app_key: Annotated[
+        str | None, typer.Option(help="AppKey that Haier calls back with.")
+    ] = None
+    ylh_seller_code: Annotated[
+        str | None, typer.Option(help="The code to order as, where it is not the sold-to party.")
+    ] = None
+    ylh_rate_limit: Annotated[
+        int | None, typer.Option(help="Calls a second at the order side; 100 where not given.")
+    ] = None
+    order_confirm_hours: Annotated[
+        int | None,
+        typer.Option(help="Hours after which a missing confirmation is said; 24 where not given."),
+    ] = None
+    order_secrets: Annotated[
+        bool, typer.Option("--order-secrets", help="Ask for the order side's secrets too.")
+    ] = False
     secrets_file: Annotated[
         Path | None,
         typer.Option(help="File with lines such as client_secret=…; - reads standard input."),
@@ -81,10 +120,14 @@ class Given:
             InvalidInput: the secrets cannot be read where they were said to be.
         """
         values = asdict(self)
+        questions = {
+            **(SECRET_QUESTIONS if prompt else {}),
+            **(ORDER_SECRET_QUESTIONS if values.pop("order_secrets") else {}),
+        }
         path, from_env = values.pop("secrets_file"), values.pop("secrets_from_env")
         values["county_codes"] = values.pop("county_code")
         given = {key: value for key, value in values.items() if value is not None}
-        return given | _secrets(path, from_env=from_env, prompt=prompt)
+        return given | _secrets(path, from_env=from_env, questions=questions)
 
 
 def _with_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -246,20 +289,18 @@ def create_token(
     note(entry)
 
 
-def _secrets(path: Path | None, *, from_env: bool, prompt: bool) -> dict[str, str]:
+def _secrets(path: Path | None, *, from_env: bool, questions: Mapping[str, str]) -> dict[str, str]:
     if path is not None and from_env:
         raise InvalidInput("give --secrets-file or --secrets-from-env, not both")
     if path is not None:
         return _read_secrets(path)
     if from_env:
-        from haier_pipeline.platform.config import SECRET_FIELDS
-
         return {
             key: os.environ[variable]
             for variable, key in DEALER_VARIABLES.items()
-            if key in SECRET_FIELDS and os.environ.get(variable)
+            if key in SECRETS and os.environ.get(variable)
         }
-    if not prompt:
+    if not questions:
         return {}
     if not sys.stdin.isatty():
         raise InvalidInput(
@@ -267,16 +308,13 @@ def _secrets(path: Path | None, *, from_env: bool, prompt: bool) -> dict[str, st
         )
     return {
         key: typer.prompt(question, hide_input=True, err=True)
-        for key, question in SECRET_QUESTIONS.items()
+        for key, question in questions.items()
     }
 
 
 def _read_secrets(path: Path) -> dict[str, str]:
-    from haier_pipeline.platform.config import SECRET_FIELDS
-
-    by_variable = {
-        variable: key for variable, key in DEALER_VARIABLES.items() if key in SECRET_FIELDS
-    }
+    known = set(SECRETS)
+    by_variable = {variable: key for variable, key in DEALER_VARIABLES.items() if key in known}
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
         text = _decode(data)
@@ -293,10 +331,8 @@ def _read_secrets(path: Path) -> dict[str, str]:
         key = key.strip().removeprefix("export ").strip()
         key = by_variable.get(key, key)
         # The line is not repeated: it may be a secret without its key.
-        if not separator or key not in SECRET_FIELDS:
-            raise InvalidInput(
-                f"{path}, line {place}: write key=value; keys: {sorted(SECRET_FIELDS)}"
-            )
+        if not separator or key not in SECRETS:
+            raise InvalidInput(f"{path}, line {place}: write key=value; keys: {sorted(SECRETS)}")
         if key in secrets:
             raise InvalidInput(f"{path}, line {place}: {key} stands there twice; leave one")
         secrets[key] = _unquoted(value.strip())
