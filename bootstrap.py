@@ -184,8 +184,8 @@ def run_gate(arguments: list[str]) -> int:
 
     failed = []
     tests = (
-        # Most tests wait more than they work, for kills, daemons, browsers: four wait together.
-        ("pytest, four files at a time", ("-n", "4", "--dist", "loadfile", "-m", "not alone")),
+        # Most tests wait more than they work, for kills, daemons, browsers: three wait together.
+        ("pytest, three files at a time", ("-n", "3", "--dist", "loadfile", "-m", "not alone")),
         # What a neighbour would disturb: these measure time to the millisecond.
         ("pytest, one at a time", ("-m", "alone")),
     )

@@ -22,7 +22,7 @@ from benchmarks.commands import new_home
 from haier_pipeline.catalog import load
 from haier_pipeline.catalog.database import open_engine, parse_url, upgrade
 from haier_pipeline.catalog.load import CatalogFrames, LoadReport
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.rules import frame
 from haier_pipeline.server.postgres import EmbeddedPostgres
 

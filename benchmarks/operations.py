@@ -19,8 +19,8 @@ from sqlalchemy import Engine, text
 
 from benchmarks.cases import UNLIMITED, Row
 from benchmarks.commands import environment, new_home
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.definitions import build_definitions
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.installation import Installation
 from haier_pipeline.orchestration.assets import ACCOUNT, DERIVED, FETCHED
 from haier_pipeline.orchestration.execute import execute, open_instance
@@ -29,7 +29,6 @@ from haier_pipeline.orchestration.partitions import date_and_dealer
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.settings import Settings, read_settings
-from haier_pipeline.sync.run import today
 
 DEALER = "haier"
 RAW_TABLES = ("raw_product_listing", "raw_price_quote", "raw_stock_level", "raw_partition")

@@ -29,12 +29,14 @@ from rich.table import Table
 
 from haier_pipeline import cli_config
 from haier_pipeline.cli_config import CANCELLED, opened
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.errors import Cancelled, HaierError, InvalidConfig, InvalidInput
 from haier_pipeline.settings import Settings, read_settings
 from haier_pipeline.terminal import Console, print_json, print_line, steady
 
 if TYPE_CHECKING:
     from haier_pipeline.catalog.log import Entry
+    from haier_pipeline.domain.request import SyncRequest
     from haier_pipeline.installation import Installation
     from haier_pipeline.server.postgres import EmbeddedPostgres
 
@@ -187,38 +189,34 @@ def sync(
         bool, typer.Option("--accept-shrink", help="Let a much shorter listing pass this once.")
     ] = False,
     as_json: AsJson = False,
-    run_id: Annotated[str | None, typer.Option(hidden=True)] = None,
+    request: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Sync today: listing, prices, stock, catalog, for every active dealer."""
-    for county in county_code or []:
-        if not (county.isascii() and county.isdigit() and len(county) == 6):
-            raise InvalidInput(f"--county-code {county!r} is not six digits, such as 110101")
-    if any(not code.strip() for code in product_code or []):
-        raise InvalidInput("--product-code is blank")
-    assets = [
-        "product_listings",
-        "priced_products",
-        "brands",
-        "products",
-        "product_stock",
-        "catalog_changes",
-    ]
-    config: dict[str, dict[str, Any]] = {
-        "product_listings": {
-            "product_codes": [code.strip() for code in product_code or []],
-            "accept_shrink": accept_shrink,
-        }
-    }
-    if not no_prices:
-        assets.append("price_quotes")
-    if not no_stock:
-        assets.append("stock_levels")
-        config["stock_levels"] = {"county_codes": list(county_code or [])}
-    with _json_errors(as_json), _head_start(), opened() as installation:
-        from haier_pipeline.catalog.raw import Partition
-        from haier_pipeline.sync.run import resumable, today
+    from haier_pipeline.domain.partition import Partition, today
+    from haier_pipeline.domain.product import is_county_code
+    from haier_pipeline.domain.request import SyncRequest
 
-        partitions = [Partition(name, today()) for name in installation.dealers.choose(dealer)]
+    if request:
+        wanted = SyncRequest.from_json(sys.stdin.read())
+    else:
+        for county in county_code or []:
+            if not is_county_code(county):
+                raise InvalidInput(f"--county-code {county!r} is not six digits, such as 110101")
+        if any(not code.strip() for code in product_code or []):
+            raise InvalidInput("--product-code is blank")
+        wanted = SyncRequest(
+            dealer or "",
+            tuple(product_code or ()),
+            tuple(county_code or ()),
+            prices=not no_prices,
+            stock=not no_stock,
+            accept_shrink=accept_shrink,
+        )
+    with _json_errors(as_json), _head_start(), opened() as installation:
+        from haier_pipeline.sync.run import resumable
+
+        chosen = installation.dealers.choose(wanted.dealer or None)
+        partitions = [Partition(name, today()) for name in chosen]
         if partitions[0].dealer == "sandbox" and not as_json:
             errors.print(
                 "No dealer is configured: this sync talks to the built-in sandbox. "
@@ -230,18 +228,7 @@ def sync(
         }
         if resume and not any(roots.values()) and not as_json:
             errors.print("Nothing to resume: the last sync of today is complete. Starting anew.")
-        if run_id is not None and len(partitions) != 1:
-            raise InvalidInput("--run-id is for one dealer; name it with --dealer")
-        _run(
-            installation,
-            "sync",
-            partitions,
-            as_json,
-            roots,
-            ordered_id=run_id,
-            assets=assets,
-            config=config,
-        )
+        _run(installation, "sync", partitions, as_json, roots, request=wanted)
 
 
 @app.command()
@@ -252,8 +239,6 @@ def backfill(
     as_json: AsJson = False,
 ) -> None:
     """Derive prices and catalog of past days again, from what is stored, without a call."""
-    from haier_pipeline.catalog.raw import Partition
-    from haier_pipeline.sync.run import today
 
     begin, end = _day("--from", first), _day("--to", last)
     if begin > end:
@@ -280,8 +265,7 @@ def _run(
     partitions: Sequence[Any],
     as_json: bool,
     roots: Mapping[Any, str | None] | None = None,
-    ordered_id: str | None = None,
-    **options: Any,
+    request: "SyncRequest | None" = None,
 ) -> NoReturn:
     """Run the job over the partitions one by one, print what came of it, and exit accordingly."""
     from haier_pipeline.catalog import log
@@ -292,8 +276,8 @@ def _run(
     runs: list[dict[str, Any]] = []
     with open_instance(installation.settings.home) as instance:
         for partition in partitions:
-            # A sync that was ordered has its id, and its row in the log, already.
-            run_id = ordered_id or str(uuid.uuid4())
+            # A request that was accepted has its run's id, and its row in the log, already.
+            run_id = (request.run_id if request else "") or str(uuid.uuid4())
             with _progress(as_json, partition.key) as progress:
                 api = HaierApi(installation, progress)
                 job = build_definitions({"haier": api}).resolve_job_def(job_name)
@@ -304,7 +288,7 @@ def _run(
                         partition,
                         run_id=run_id,
                         root_run_id=(roots or {}).get(partition),
-                        **options,
+                        request=request,
                     )
                 finally:
                     api.close()

@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from haier_pipeline.catalog.database import open_engine, upgrade
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess

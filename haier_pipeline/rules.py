@@ -11,50 +11,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pandas as pd
 
-SHANGHAI = ZoneInfo("Asia/Shanghai")
-
-LISTING_COLUMNS = (
-    "product_code",
-    "product_model",
-    "product_group",
-    "brand",
-    "product_image_url",
-    "product_page_urls",
-    "is_sales",
-    "no_sales_reason",
+from haier_pipeline.domain.partition import SHANGHAI
+from haier_pipeline.domain.product import (
+    AMOUNT_COLUMNS,
+    BRAND_LENGTH,
+    CHANGE_COLUMNS,
+    PRICE_COLUMNS,
 )
-QUOTE_COLUMNS = (
-    "product_code",
-    "supply_price",
-    "invoice_price",
-    "market_price",
-    "stock_rebate",
-    "rebate_money",
-    "rebate_policy",
-    "reason",
-    "remarks",
-)
-AMOUNT_COLUMNS = ("supply_price", "invoice_price", "market_price", "stock_rebate", "rebate_money")
-# What a quote is made of: all of it counts, or none.
-PRICE_COLUMNS = (*AMOUNT_COLUMNS, "rebate_policy")
-STOCK_COLUMNS = (
-    "product_code",
-    "county_code",
-    "sec_code",
-    "stock",
-    "warehouse_grade",
-    "cut_time",
-    "expected_delivery_at",
-    "delivery_hours",
-    "is_transfer",
-)
-
-# A unique index cannot hold longer names than this in every script.
-BRAND_LENGTH = 200
 
 _CENT = Decimal("0.01")
 
@@ -160,18 +126,6 @@ class Unread:
 
 
 ALL_READ = Unread()
-
-
-CHANGE_KINDS = (
-    "appeared",
-    "vanished",
-    "back",
-    "price_up",
-    "price_down",
-    "sold_out",
-    "restocked",
-)
-CHANGE_COLUMNS = ("product_code", "kind", "old_value", "new_value")
 
 
 def find_changes(

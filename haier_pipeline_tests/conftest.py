@@ -19,13 +19,13 @@ import pytest
 from sqlalchemy import Engine
 
 from haier_pipeline.catalog.database import open_engine, parse_url, upgrade
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sandbox.settings import Settings
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.sync.dealers import ENVIRONMENT_DEALER, Dealers
-from haier_pipeline.sync.run import SyncRun, today
+from haier_pipeline.sync.run import SyncRun
 
 TEMPLATE = "migrated"
 # What the sandbox is before each test; a test changes it with ``sandbox.set(…)``.

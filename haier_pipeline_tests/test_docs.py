@@ -18,9 +18,10 @@ from fastapi.routing import APIRoute
 
 import haier_pipeline
 from haier_pipeline import settings, web
-from haier_pipeline.catalog.tables import CHANGE_KINDS, metadata
+from haier_pipeline.catalog.tables import metadata
 from haier_pipeline.cli import app
 from haier_pipeline.definitions import build_definitions
+from haier_pipeline.domain.product import CHANGE_KINDS
 from haier_pipeline.platform.config import DEFAULTS, FIELDS, REQUIRED, SECRET_FIELDS
 from haier_pipeline.sandbox.faults import _COMMON, KINDS
 from haier_pipeline.sandbox.report import Report

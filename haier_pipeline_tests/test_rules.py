@@ -10,13 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from haier_pipeline import rules
-from haier_pipeline.rules import (
+from haier_pipeline.domain import product
+from haier_pipeline.domain.product import (
     AMOUNT_COLUMNS,
-    ARRIVED,
     LISTING_COLUMNS,
-    OPEN,
     PRICE_COLUMNS,
     QUOTE_COLUMNS,
+)
+from haier_pipeline.rules import (
+    ARRIVED,
+    OPEN,
     REFUTED,
     Unread,
     delivery_time,
@@ -386,7 +389,7 @@ def test_a_storage_location_counts_once_and_only_configured_counties_do(
     rows = frame(
         [[code, county, sec, pieces, *[None] * 5]
          for (code, county), found in answers.items() for sec, pieces in found.items()],
-        rules.STOCK_COLUMNS,
+        product.STOCK_COLUMNS,
     )  # fmt: skip
     asked = frame([[code, county, True] for code, county in answers],
                   ["product_code", "county_code", "is_whole"])  # fmt: skip

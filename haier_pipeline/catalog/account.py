@@ -11,8 +11,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, delete, func, insert, select, text, update
 
 from haier_pipeline.catalog.database import transaction
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.tables import account_balance, order_logistics, tracked_order
+from haier_pipeline.domain.partition import Partition
 
 #: How long a driver's name, telephone and number plate are kept of an order that is under way.
 PEOPLE_LIFE: Final = timedelta(days=90)

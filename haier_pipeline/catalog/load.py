@@ -25,8 +25,9 @@ from sqlalchemy import Connection, Engine, delete, text
 
 from haier_pipeline.catalog.database import dump_json, transaction
 from haier_pipeline.catalog.locks import lock_dealer
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.tables import priced_product
+from haier_pipeline.domain.partition import Partition
+from haier_pipeline.domain.product import PRICE_COLUMNS
 
 VANISHED = "已不在海尔可采商品列表中"
 
@@ -284,19 +285,10 @@ def read_priced(engine: Engine, partition: Partition, limit: int | None = None) 
     return pd.DataFrame([tuple(row) for row in rows], columns=columns, dtype=object)
 
 
-_PRICES = (
-    "supply_price",
-    "invoice_price",
-    "market_price",
-    "stock_rebate",
-    "rebate_money",
-    "rebate_policy",
-)
-
 # A quote that does not count changes nothing. `rules` says so too; a day that was priced by an
 # earlier version may hold one.
 _STAGED = {
-    name: f"CASE WHEN supply_price > 0 THEN {name} END" if name in _PRICES else name
+    name: f"CASE WHEN supply_price > 0 THEN {name} END" if name in PRICE_COLUMNS else name
     for name in PRODUCT_COLUMNS
 }
 _STAGE_PRODUCTS = f"""
@@ -433,7 +425,7 @@ _NEW_VALUES = (
     | {
         # One quote or the other, never a mixture.
         name: f"CASE WHEN excluded.supply_price IS NULL THEN p.{name} ELSE excluded.{name} END"
-        for name in _PRICES
+        for name in PRICE_COLUMNS
     }
     | {
         "price": "coalesce(p.price, excluded.price)",

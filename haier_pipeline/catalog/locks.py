@@ -3,40 +3,30 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import date
 
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from haier_pipeline.catalog.database import patiently, translated
+from haier_pipeline.domain.partition import SEPARATE_SYNC_TYPES, Partition
 from haier_pipeline.errors import AlreadyRunning
 
 # How soon a lock that the server forgot is taken again. What judges a lock from outside must wait
 # longer than this after a restart of the server.
 KEEP_SECONDS = 2.0
 
-# What may not be done twice at once in a partition: the assets of the catalog belong together,
-# balances and logistics are fetched beside them.
-SEPARATE_SYNC_TYPES = ("balance", "logistics")
-
-# The same key in SQL, over the columns of the sync log.
+# `Partition.lock_key` in SQL, over the columns of the sync log.
+_SEPARATE = ", ".join(f"'{name}'" for name in SEPARATE_SYNC_TYPES)
 PARTITION_KEY_SQL = (
-    "'haier partition ' || sync_date || '|' || dealer || CASE WHEN sync_type IN"
-    " ('balance', 'logistics') THEN ' ' || sync_type ELSE '' END"
+    "'haier partition ' || sync_date || '|' || dealer || "
+    f"CASE WHEN sync_type IN ({_SEPARATE}) THEN ' ' || sync_type ELSE '' END"
 )
-
-
-def partition_key(dealer: str, sync_date: date, sync_type: str) -> str:
-    """The name of the lock that a run holds while it works on assets of this type."""
-    separate = f" {sync_type}" if sync_type in SEPARATE_SYNC_TYPES else ""
-    return f"haier partition {sync_date:%Y-%m-%d}|{dealer}{separate}"
 
 
 @contextmanager
 def partition_lock(
     engine: Engine,
-    dealer: str,
-    sync_date: date,
+    partition: Partition,
     sync_type: str = "products",
     *,
     lost: Callable[[], object] = lambda: None,
@@ -50,12 +40,12 @@ def partition_lock(
     Raises:
         AlreadyRunning: another run holds it.
     """
-    key = partition_key(dealer, sync_date, sync_type)
+    key = partition.lock_key(sync_type)
     with translated(engine):
         connection = patiently(engine, lambda: _take(engine, key))
     if connection is None:
         raise AlreadyRunning(
-            f"{dealer}, {sync_date:%Y-%m-%d}: already running; "
+            f"{partition.dealer}, {partition.sync_date:%Y-%m-%d}: already running; "
             "another run works on this partition, wait for it or terminate it"
         )
     released = threading.Event()

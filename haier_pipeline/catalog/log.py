@@ -9,13 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from sqlalchemy import Connection, Engine, and_, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog.database import transaction, translated
 from haier_pipeline.catalog.tables import FINAL_STATUSES, haier_sync_log
+from haier_pipeline.domain.partition import SHANGHAI, Partition
 from haier_pipeline.errors import NotFound
 
 TYPE_LABELS: Mapping[str, tuple[str, str]] = {
@@ -35,7 +35,8 @@ STATUS_LABELS: Mapping[str, tuple[str, str]] = {
     "partial": ("partial", "部分成功"),
 }
 
-SHANGHAI = ZoneInfo("Asia/Shanghai")
+#: The message of a row whose run was killed.
+DEAD_RUN = "the run ended without a word: its process was killed or the machine went down"
 
 #: An order that has waited for longer will hardly begin: its process is gone.
 MOST_WAIT = timedelta(minutes=10)
@@ -316,7 +317,7 @@ def status(connection: Connection, row: int) -> str:
 
 
 def close_abandoned(
-    engine: Engine, dealer: str, sync_date: date, sync_types: Collection[str], *, before: datetime
+    engine: Engine, partition: Partition, sync_types: Collection[str], *, before: datetime
 ) -> int:
     """Fail the open rows of a partition that were begun ``before`` its lock came to the caller.
 
@@ -325,8 +326,8 @@ def close_abandoned(
     statement = (
         update(haier_sync_log)
         .where(
-            haier_sync_log.c.dealer == dealer,
-            haier_sync_log.c.sync_date == sync_date,
+            haier_sync_log.c.dealer == partition.dealer,
+            haier_sync_log.c.sync_date == partition.sync_date,
             haier_sync_log.c.asset_key.is_not(None),
             haier_sync_log.c.sync_type.in_(sync_types),
             haier_sync_log.c.started_at < before,
@@ -334,7 +335,7 @@ def close_abandoned(
         )
         .values(
             status="failed",
-            message="the run ended without a word: its process was killed or the machine went down",
+            message=DEAD_RUN,
             completed_at=func.clock_timestamp(),
         )
     )

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 from haier_pipeline.catalog import feed
 from haier_pipeline.catalog.database import translated
 from haier_pipeline.catalog.feed import Feed, Position
+from haier_pipeline.domain.product import AMOUNT_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,7 @@ class ProductFilter:
     search: str | None = None
 
 
-_AMOUNTS = (
-    "price",
-    "supply_price",
-    "invoice_price",
-    "market_price",
-    "stock_rebate",
-    "rebate_money",
-)
+_AMOUNTS = ("price", *AMOUNT_COLUMNS)
 # In the order of the answer; an amount is text, so that no reader makes a float of it.
 _FIELDS = (
     {"product_code": "r.product_code", "name": "r.name", "product_model": "r.product_model"}

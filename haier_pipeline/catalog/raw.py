@@ -6,7 +6,7 @@ run under which it was fetched, so that a sync which was killed goes on where it
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -27,21 +27,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog.database import dump_json, transaction, translated
 from haier_pipeline.catalog.tables import RAW_TABLES, raw_partition
+from haier_pipeline.domain.partition import Partition
 
 CHUNK_ROWS = 2_000
-
-
-@dataclass(frozen=True)
-class Partition:
-    """One dealer's day."""
-
-    dealer: str
-    sync_date: date
-
-    @property
-    def key(self) -> str:
-        """As Dagster writes it: ``2026-11-22|haier``."""
-        return f"{self.sync_date:%Y-%m-%d}|{self.dealer}"
 
 
 @dataclass(frozen=True)

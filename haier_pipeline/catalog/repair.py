@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import insert
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.database import transaction
 from haier_pipeline.catalog.locks import KEEP_SECONDS, PARTITION_KEY_SQL
-from haier_pipeline.catalog.log import Attempt, Check, Result
+from haier_pipeline.catalog.log import DEAD_RUN, Attempt, Check, Result
 from haier_pipeline.catalog.tables import FINAL_STATUSES, haier_sync_log
 
 # An attempt opens its row first and takes its lock right after.
@@ -27,7 +27,6 @@ RESTART_SECONDS = 30 + KEEP_SECONDS
 FAREWELL_SECONDS = 45
 UNBEGUN_SECONDS = 600
 
-DEAD = "the run ended without a word: its process was killed or the machine went down"
 NEVER_BEGUN = "never started: what was to run it is gone"
 
 
@@ -232,7 +231,7 @@ def close_dead(engine: Engine) -> list[str]:
     A live run holds its partition by a connection, so PostgreSQL itself says who is dead. Returns
     the runs that were met.
     """
-    values = {"message": DEAD, "young": YOUNG_SECONDS, "restart": RESTART_SECONDS}
+    values = {"message": DEAD_RUN, "young": YOUNG_SECONDS, "restart": RESTART_SECONDS}
 
     def work(connection: Connection) -> list[str]:
         return sorted(set(connection.execute(text(_CLOSE_DEAD), values).scalars()))

@@ -32,13 +32,13 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from haier_pipeline.domain.assets import SYNC_TYPES
 from haier_pipeline.domain.order_state import EVENT_KINDS, STATES
+from haier_pipeline.domain.product import AMOUNT_COLUMNS, BRAND_LENGTH, CHANGE_KINDS
 
 DEALER_LENGTH = 50
 CODE_LENGTH = 100
-BRAND_LENGTH = 200
 
-SYNC_TYPES = ("products", "prices", "stock", "order", "logistics", "manual", "balance")
 STATUSES = ("pending", "processing", "success", "failed", "partial")
 FINAL_STATUSES = ("success", "failed", "partial")
 
@@ -183,8 +183,6 @@ brand = Table(
     UniqueConstraint("dealer", "name"),
 )
 
-PRICE_COLUMNS = ("supply_price", "invoice_price", "market_price", "stock_rebate", "rebate_money")
-
 product = Table(
     "product",
     metadata,
@@ -195,7 +193,7 @@ product = Table(
     Column("product_model", Text),
     Column("product_group", Text),
     Column("brand_id", BigInteger, ForeignKey("brand.id")),
-    *_amounts("price", *PRICE_COLUMNS),
+    *_amounts("price", *AMOUNT_COLUMNS),
     Column("product_image_url", Text),
     Column("product_page_urls", JSONB, nullable=False, server_default="[]"),
     Column("is_sales", String(1), nullable=False),
@@ -252,16 +250,6 @@ product_stock = Table(
     ),
     CheckConstraint("delivery_hours >= 0 AND delivery_hours < 1e6", name="delivery_hours"),
     postgresql_with={"fillfactor": 50},
-)
-
-CHANGE_KINDS = (
-    "appeared",
-    "vanished",
-    "back",
-    "price_up",
-    "price_down",
-    "sold_out",
-    "restocked",
 )
 
 catalog_change = Table(
@@ -423,7 +411,7 @@ priced_product = Table(
     Column("product_page_urls", JSONB, nullable=False, server_default="[]"),
     Column("is_sales", String(1), nullable=False),
     Column("no_sales_reason", Text),
-    *_amounts(*PRICE_COLUMNS),
+    *_amounts(*AMOUNT_COLUMNS),
     Column("no_price_reason", Text),
     Column("rebate_policy", Text),
     _one_of("is_sales", ("0", "1")),

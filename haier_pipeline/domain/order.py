@@ -15,9 +15,9 @@ from dataclasses import dataclass, field, fields
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
-SHANGHAI: Final = ZoneInfo("Asia/Shanghai")
+from haier_pipeline.domain.partition import SHANGHAI
+
 
 MAX_NUMBER_LENGTH: Final = 64
 MAX_CODE_LENGTH: Final = 100

@@ -1,12 +1,11 @@
 """The assets, from what the platform said to the catalog tables.
 
-Each is a shell over one step of ``sync``. An asset's name is the plural of what one of its records
-is; its group says how far from the platform it stands: ``platform``, ``pricing``, ``catalog``, and
-``account`` beside them.
+Each is a shell over one step of ``sync``. What they are called, and their checks, is declared in
+``domain.assets``.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -14,9 +13,10 @@ import dagster as dg
 from pydantic import Field
 
 from haier_pipeline.catalog.log import Check
+from haier_pipeline.domain.assets import ASSETS
 from haier_pipeline.orchestration.partitions import date_and_dealer
 from haier_pipeline.orchestration.resources import HaierApi
-from haier_pipeline.sync import account, checks, derive, fetch
+from haier_pipeline.sync import account, derive, fetch
 from haier_pipeline.sync.run import Outcome
 
 Results = Iterator[dg.MaterializeResult[Any] | dg.AssetCheckResult]
@@ -109,57 +109,41 @@ def _table(rows: Sequence[Mapping[Any, Any]]) -> dg.TableMetadataValue:
     )
 
 
-def check(asset: str, name: str, description: str, *, blocking: bool = False) -> dg.AssetCheckSpec:
-    """A check of the asset's own partitions; a blocking one stops the sync where it fails."""
+def _checks(*assets: str) -> list[dg.AssetCheckSpec]:
+    """The checks of these assets' own partitions; a blocking one stops the sync where it fails."""
     with warnings.catch_warnings():
         # Partitions of checks are a preview in Dagster 1.13; without them the planned checks of a
         # partitioned run are never resolved.
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.AssetCheckSpec(
-            name,
-            asset=asset,
-            blocking=blocking,
-            description=description,
-            partitions_def=date_and_dealer,
-        )
+        return [
+            dg.AssetCheckSpec(
+                rule.name,
+                asset=asset,
+                blocking=rule.blocking,
+                description=rule.description,
+                partitions_def=date_and_dealer,
+            )
+            for asset in assets
+            for rule in ASSETS[asset].checks
+        ]
 
 
-@dg.asset(
-    partitions_def=date_and_dealer,
-    group_name="platform",
-    kinds={"api", "postgres"},
-    owners=OWNERS,
-    description="What the platform says the dealer may buy, one record for each product. "
-    "Only today can be asked for.",
-    check_specs=[
-        check(
-            "product_listings",
-            checks.NOT_EMPTY,
-            "The listing holds products. An empty one is never loaded.",
-            blocking=True,
-        ),
-        check(
-            "product_listings",
-            checks.NOT_SHRUNK,
-            "The listing is at least half as long as the dealer's longest good one of the last "
-            "days; records that cannot be read count as missing. Where it is right that it is "
-            "not, run once with accept_shrink.",
-            blocking=True,
-        ),
-        check(
-            "product_listings",
-            checks.RECORDS_READABLE,
-            "At most 5 % of the records cannot be read. Where that is all right, run once with "
-            "accept_shrink.",
-            blocking=True,
-        ),
-        check(
-            "product_listings",
-            checks.CODES_VALID,
-            "Every record has a product code, and no code comes twice with other values.",
-        ),
-    ],
-)
+def _asset(name: str, *deps: Any) -> Callable[[Callable[..., Results]], dg.AssetsDefinition]:
+    """The decorator of a step that makes one asset, as the table of the domain declares it."""
+    declared = ASSETS[name]
+    return dg.asset(
+        name=name,
+        partitions_def=date_and_dealer,
+        deps=deps,
+        group_name=declared.group,
+        kinds=set(declared.kinds),
+        owners=OWNERS,
+        description=declared.description,
+        check_specs=_checks(name),
+    )
+
+
+@_asset("product_listings")
 def product_listings(
     context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi], config: ListingConfig
 ) -> Results:
@@ -169,47 +153,12 @@ def product_listings(
     yield from results(context, {"product_listings": outcome})
 
 
-@dg.asset(
-    partitions_def=date_and_dealer,
-    deps=[product_listings],
-    group_name="platform",
-    kinds={"api", "postgres"},
-    owners=OWNERS,
-    description="Haier's prices of the procurable products, 20 products a call. Only today can be "
-    "asked for.",
-    check_specs=[
-        check(
-            "price_quotes",
-            checks.QUOTES_ANSWERED,
-            "At least 95 % of the procurable products were answered.",
-        )
-    ],
-)
+@_asset("price_quotes", product_listings)
 def price_quotes(context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]) -> Results:
     yield from results(context, {"price_quotes": fetch.fetch_prices(haier.run(context))})
 
 
-@dg.asset(
-    partitions_def=date_and_dealer,
-    deps=[product_listings],
-    group_name="platform",
-    kinds={"api", "postgres"},
-    owners=OWNERS,
-    description="Which warehouses hold how many, one call for each procurable product and county. "
-    "Only today can be asked for.",
-    check_specs=[
-        check(
-            "stock_levels",
-            checks.STOCK_ANSWERED,
-            "Every product was answered in every county; more than 5 % missing is an error.",
-        ),
-        check(
-            "stock_levels",
-            checks.QUANTITIES_VALID,
-            "Every quantity is a whole number, none is negative.",
-        ),
-    ],
-)
+@_asset("stock_levels", product_listings)
 def stock_levels(
     context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi], config: StockConfig
 ) -> Results:
@@ -217,125 +166,51 @@ def stock_levels(
     yield from results(context, {"stock_levels": outcome})
 
 
-@dg.asset(
-    partitions_def=date_and_dealer,
-    deps=[product_listings, price_quotes],
-    group_name="pricing",
-    kinds={"pandas", "postgres"},
-    owners=OWNERS,
-    description="Each listed product with its prices. Computed from what is stored, so any past "
-    "day can be computed again.",
-    check_specs=[
-        check(
-            "priced_products",
-            checks.QUOTES_UNDERSTOOD,
-            "Every rebate is of a known kind, every discount a fraction below 1, no price is zero.",
-        ),
-        check(
-            "priced_products",
-            checks.INVOICE_ADDS_UP,
-            "Invoice price = supply price × (1 − discount) − rebate, to the cent; none is missing.",
-        ),
-        check(
-            "priced_products",
-            checks.PRICES_PLAUSIBLE,
-            "No amount is negative, no price more than half off or double since the last sync.",
-        ),
-    ],
-)
+@_asset("priced_products", product_listings, price_quotes)
 def priced_products(
     context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]
 ) -> Results:
     yield from results(context, {"priced_products": derive.price_products(haier.run(context))})
 
 
-def _catalog_table(name: str, description: str) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        name,
-        deps=[priced_products, stock_levels],
-        group_name="catalog",
-        kinds={"postgres", "table"},
-        owners=OWNERS,
-        description=description,
-    )
+_LOADED = ("brands", "products", "product_stock")
 
 
 @dg.multi_asset(
     name="load_catalog",
     partitions_def=date_and_dealer,
     specs=[
-        _catalog_table("brands", "Table brand: the brands met so far."),
-        _catalog_table(
-            "products",
-            "Table product: what the dealer sells, with Haier's prices and the stock. The shop's "
-            "own columns are never touched; an older day never overwrites a newer one.",
-        ),
-        _catalog_table(
-            "product_stock", "Table product_stock: how many stand in which warehouse for a county."
-        ),
+        dg.AssetSpec(
+            name,
+            deps=[priced_products, stock_levels],
+            group_name=ASSETS[name].group,
+            kinds=set(ASSETS[name].kinds),
+            owners=OWNERS,
+            description=ASSETS[name].description,
+        )
+        for name in _LOADED
     ],
-    check_specs=[
-        check(
-            "products",
-            checks.ROWS_MATCH,
-            "Every computed product is in the table, else the load is taken back.",
-            blocking=True,
-        ),
-        check(
-            "product_stock",
-            checks.ROWS_MATCH,
-            "Every computed warehouse row is in the table, else the load is taken back.",
-            blocking=True,
-        ),
-        check(
-            "product_stock",
-            checks.STOCK_ADDS_UP,
-            "A product's stock is the sum of its warehouses that count, else the load is "
-            "taken back.",
-            blocking=True,
-        ),
-    ],
+    check_specs=_checks(*_LOADED),
 )
 def load_catalog(context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]) -> Results:
     yield from results(context, derive.load_catalog(haier.run(context)))
 
 
-@dg.asset(
-    partitions_def=date_and_dealer,
-    deps=["brands", "products", "product_stock"],
-    group_name="catalog",
-    kinds={"postgres", "table"},
-    owners=OWNERS,
-    description="Table catalog_change: what appeared, vanished, came back, became dearer or "
-    "cheaper, sold out or was restocked since the dealer's previous day.",
-)
+@_asset("catalog_changes", *_LOADED)
 def catalog_changes(
     context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]
 ) -> Results:
     yield from results(context, {"catalog_changes": derive.find_changes(haier.run(context))})
 
 
-@dg.asset(
-    partitions_def=date_and_dealer,
-    group_name="account",
-    kinds={"api", "postgres"},
-    owners=OWNERS,
-    description="Table account_balance: what stands on the dealer's payer accounts, in CNY.",
-)
+@_asset("account_balances")
 def account_balances(
     context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]
 ) -> Results:
     yield from results(context, {"account_balances": account.fetch_balances(haier.run(context))})
 
 
-@dg.asset(
-    partitions_def=date_and_dealer,
-    group_name="account",
-    kinds={"api", "postgres"},
-    owners=OWNERS,
-    description="Table order_logistics: where the orders of the table tracked_order are, until "
-    "they are delivered.",
-)
+@_asset("order_logistics")
 def order_logistics(
     context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]
 ) -> Results:

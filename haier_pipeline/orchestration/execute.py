@@ -5,16 +5,16 @@ Only starting and waiting belongs here; what a run did is read from the sync log
 
 import gc
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 from dagster._core.instance.ref import InstanceRef
 
 import haier_pipeline
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import CatalogError, InvalidInput
 from haier_pipeline.orchestration.partitions import FIRST_DATE, dealers
 from haier_pipeline.orchestration.resources import ROOT_RUN_TAG
@@ -115,12 +115,11 @@ def execute(
     *,
     run_id: str,
     root_run_id: str | None = None,
-    assets: Collection[str] | None = None,
-    config: Mapping[str, Mapping[str, Any]] | None = None,
+    request: SyncRequest | None = None,
 ) -> str | None:
     """Run the job over the partition in this process; return why it failed, if it did.
 
-    ``assets`` restricts it, ``config`` is each step's own. Dagster's own log stays quiet: what
+    A ``request`` restricts it to what it asks for. Dagster's own log stays quiet: what
     there is to say stands in the sync log.
 
     Raises:
@@ -132,13 +131,14 @@ def execute(
     # Half a million objects have been imported by now and stay to the end. Whenever the collector
     # looked through them, all calls would stand still for 0.2 s.
     gc.freeze()
+    config = {} if request is None else request.asset_config
     result = job.execute_in_process(
         instance=instance,
         partition_key=partition.key,
         run_id=run_id,
-        asset_selection=None if assets is None else [dg.AssetKey(name) for name in assets],
+        asset_selection=None if request is None else [dg.AssetKey(name) for name in request.assets],
         run_config={
-            "ops": {step: {"config": dict(values)} for step, values in (config or {}).items()},
+            "ops": {asset: {"config": values} for asset, values in config.items()},
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
         },
         tags=TAGS | ({} if root_run_id is None else {ROOT_RUN_TAG: root_run_id}),

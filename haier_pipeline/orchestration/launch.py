@@ -1,4 +1,4 @@
-"""Syncs ordered over REST or from the pages: started as a command line of their own.
+"""Syncs requested over REST or from the pages: started as a command line of their own.
 
 A process of its own rather than a queued run of Dagster's: it needs neither webserver nor daemon,
 and it outlives the process that serves REST. It shows up in Dagster's interface all the same, since
@@ -11,20 +11,25 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Final
 
 from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.database import translated
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import CatalogError, HaierError
 from haier_pipeline.server.files import open_private, private_folder
-from haier_pipeline.sync.orders import Order
+
+#: Reads the request from its standard input.
+COMMAND: Final = (sys.executable, "-m", "haier_pipeline.cli", "sync", "--request", "--json")
 
 
 class ProcessLauncher:
-    """Starts ``haier sync`` for an order; what it prints goes to a file in ``folder``.
+    """Starts ``haier sync`` for a request; what it prints goes to a file in ``folder``.
 
-    ``engine`` gives the catalog's database: an order whose process ends without having begun is
+    ``engine`` gives the catalog's database: a request whose process ends without having begun is
     failed there.
     """
 
@@ -32,7 +37,7 @@ class ProcessLauncher:
         self._folder = folder
         self._engine = engine
 
-    def __call__(self, order: Order) -> None:
+    def __call__(self, request: SyncRequest) -> None:
         """Start the sync and return.
 
         Raises:
@@ -40,12 +45,14 @@ class ProcessLauncher:
         """
         try:
             private_folder(self._folder)
-            log_file = open_private(self._folder / f"{order.run_id}.log")
-            with os.fdopen(log_file, "wb") as output:
+            log_file = open_private(self._folder / f"{request.run_id}.log")
+            with os.fdopen(log_file, "wb") as output, TemporaryFile() as sent:
+                sent.write(request.to_json().encode())
+                sent.seek(0)
                 # A session of its own: it goes on when REST is stopped by Ctrl-C.
                 process = subprocess.Popen(
-                    command(order),
-                    stdin=subprocess.DEVNULL,
+                    COMMAND,
+                    stdin=sent,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     # No module is taken from the folder that the caller happens to be in.
@@ -56,7 +63,7 @@ class ProcessLauncher:
         except OSError as error:
             raise CatalogError(f"the sync cannot be started: {error.strerror}") from error
         threading.Thread(
-            target=self._watch, args=(process, order.run_id), name="sync watcher", daemon=True
+            target=self._watch, args=(process, request.run_id), name="sync watcher", daemon=True
         ).start()
 
     def _watch(self, process: subprocess.Popen[bytes], run_id: str) -> None:
@@ -68,20 +75,6 @@ class ProcessLauncher:
         except HaierError:
             # The database is away; the sensor that looks for dead runs fails the row later.
             return
-
-
-def command(order: Order) -> list[str]:
-    """The command line that carries an order out."""
-    options = [f"--dealer={order.dealer}", f"--run-id={order.run_id}", "--json"]
-    options += [f"--product-code={code}" for code in order.product_codes]
-    options += [f"--county-code={code}" for code in order.county_codes]
-    for flag, is_set in (
-        ("--no-prices", not order.prices),
-        ("--no-stock", not order.stock),
-        ("--accept-shrink", order.accept_shrink),
-    ):
-        options += [flag] * is_set
-    return [sys.executable, "-m", "haier_pipeline.cli", "sync", *options]
 
 
 def dagster_problem(engine: Engine) -> str | None:

@@ -23,9 +23,8 @@ from sqlalchemy import Engine
 
 from haier_pipeline.catalog import repair
 from haier_pipeline.catalog.log import Check, Result
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.orchestration.aside import Aside
-from haier_pipeline.orchestration.partitions import read_key
 from haier_pipeline.orchestration.resources import ROOT_RUN_TAG
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.platform.config import is_dealer_name
@@ -314,7 +313,7 @@ class Mirror:
 def _partition(key: str | None) -> Partition | None:
     """The partition; ``None`` where the key is none of ours, as anybody may write a tag."""
     try:
-        partition = read_key(key or "")
+        partition = Partition.from_key(key or "")
     except ValueError:
         return None
     return partition if partition.key == key and is_dealer_name(partition.dealer) else None

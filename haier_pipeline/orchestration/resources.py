@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.installation import SANDBOX_PRODUCTS, Installation
-from haier_pipeline.orchestration.partitions import read_key
 from haier_pipeline.settings import read_settings
 from haier_pipeline.sync.run import Progress, SyncRun
 
@@ -31,7 +31,7 @@ class HaierApi:
         run = context.run
         if run.run_id not in self._runs:
             self._runs[run.run_id] = self._installation.open_run(
-                read_key(context.partition_key),
+                Partition.from_key(context.partition_key),
                 run_id=run.run_id,
                 root_run_id=run.tags.get(ROOT_RUN_TAG) or run.root_run_id,
                 progress=self._progress,

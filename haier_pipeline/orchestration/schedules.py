@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 from dagster import DagsterRunStatus
 
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import SHANGHAI, TIME_ZONE, Partition
 from haier_pipeline.errors import InvalidInput
-from haier_pipeline.orchestration.partitions import SHANGHAI, TIME_ZONE, dealers
+from haier_pipeline.orchestration.partitions import dealers
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.settings import TIMETABLE_VARIABLES, Timetable
 

@@ -15,13 +15,12 @@ import dagster as dg
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from haier_pipeline.catalog import watch
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.partitions import dealers as dealer_partitions
 from haier_pipeline.orchestration.schedules import PLANS, run_tags
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.sync import notices
 from haier_pipeline.sync.notices import FRESH, Incident
-from haier_pipeline.sync.run import today
 
 T = TypeVar("T")
 

@@ -20,6 +20,7 @@ from pydantic import (
     ValidationInfo,
 )
 
+from haier_pipeline.domain.product import is_county_code
 from haier_pipeline.errors import InvalidConfig
 
 #: Haier's own environments: test, staging, production (contract, "Environments").
@@ -41,7 +42,6 @@ MAX_RATE_LIMIT: Final = 10_000
 # Long texts would not fit into the key under which the processes of a client meet.
 _MAX_TEXT_LENGTH: Final = 500
 
-_COUNTY_CODE = re.compile(r"[0-9]{6}")
 #: Also the commas of Chinese keyboards: full-width, enumeration, small and half-width.
 _COMMAS = re.compile("[,\uff0c\u3001\ufe50\uff64]")
 _RATE = re.compile(r"[0-9]{1,5}")
@@ -103,7 +103,7 @@ def split_counties(value: object) -> list[object]:
 def _county_codes(value: object) -> tuple[str, ...]:
     codes = [entry if isinstance(entry, str) else "" for entry in split_counties(value)]
     is_distinct = len(set(codes)) == len(codes)
-    if not codes or not is_distinct or not all(_COUNTY_CODE.fullmatch(code) for code in codes):
+    if not codes or not is_distinct or not all(map(is_county_code, codes)):
         raise ValueError("must be one or more distinct six-digit codes")
     return tuple(codes)
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from haier_pipeline.domain.partition import SHANGHAI
+
 Record = dict[str, Any]
 T = TypeVar("T")
 
@@ -29,7 +31,6 @@ _CODE_SPACE = len(_ALPHABET) ** 5
 _CODE_STEP = 23_654_321
 _CODE_STEP_BACK: int = pow(_CODE_STEP, -1, _CODE_SPACE)
 
-_SHANGHAI = dt.timezone(dt.timedelta(hours=8))
 _PRICE_LIFE_DAYS = 20  # a price stays for 20 days, so each day 5 % of them move
 
 
@@ -465,7 +466,7 @@ def _by_own_delivery(
                 "stateName": name,
                 "stateDescription": words,
                 # Milliseconds since 1970, as some of the platform's times are.
-                "createTime": int(moment.replace(tzinfo=_SHANGHAI).timestamp() * 1000),
+                "createTime": int(moment.replace(tzinfo=SHANGHAI).timestamp() * 1000),
             }
             for moment, (code, name, words) in zip(steps, states, strict=False)
         ],

@@ -21,8 +21,8 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from zoneinfo import ZoneInfo
 
+from haier_pipeline.domain.partition import SHANGHAI
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.sandbox import CREDENTIALS, contract, wire
 from haier_pipeline.sandbox.catalog import Record, SandboxCatalog, as_in_v1_0_7
@@ -32,7 +32,6 @@ from haier_pipeline.sandbox.report import Report, Window
 from haier_pipeline.sandbox.settings import Settings
 from haier_pipeline.sandbox.wire import Reply
 
-_SHANGHAI = ZoneInfo("Asia/Shanghai")
 _HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body>Bad gateway</body></html>"
 _SOCKET_KINDS = frozenset({"truncate", "gzip_truncate", "oversize", "gzip_bomb", "drip", "reset"})
 _MOST_BODY_BYTES = 16_000_000
@@ -81,7 +80,7 @@ class Sandbox:
             self._whole_listing = None
 
     def today(self) -> dt.date:
-        return self.settings.date or dt.datetime.now(_SHANGHAI).date()
+        return self.settings.date or dt.datetime.now(SHANGHAI).date()
 
     def reset(self, *, faults: bool = False, tokens: bool = False) -> None:
         """Forgets what was seen; the faults and the tokens too where asked."""

@@ -1,10 +1,10 @@
 """The asset checks: what is looked at after each step, in words and with the records at fault.
 
-Which numbers are wrong is decided by ``rules``; whether a failed check stops the sync is said here.
-The names are those that Dagster shows and the sync log keeps.
+Which numbers are wrong is decided by ``rules``.
+Which checks there are is declared in ``domain.assets``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -13,22 +13,25 @@ import pandas as pd
 from haier_pipeline import rules
 from haier_pipeline.catalog.load import LoadReport
 from haier_pipeline.catalog.log import Check
+from haier_pipeline.domain.assets import (
+    CODES_VALID,
+    INVOICE_ADDS_UP,
+    NOT_EMPTY,
+    NOT_SHRUNK,
+    PRICES_PLAUSIBLE,
+    PRODUCTS_MATCH,
+    QUANTITIES_VALID,
+    QUOTES_ANSWERED,
+    QUOTES_UNDERSTOOD,
+    RECORDS_READABLE,
+    STOCK_ADDS_UP,
+    STOCK_ANSWERED,
+    STOCK_MATCHES,
+    CheckRule,
+)
 
 SHOWN_OFFENDERS = 20
 ANSWERED_SHARE = 0.95
-
-NOT_EMPTY = "not_empty"
-NOT_SHRUNK = "not_shrunk"
-RECORDS_READABLE = "records_readable"
-CODES_VALID = "codes_valid"
-QUOTES_ANSWERED = "quotes_answered"
-STOCK_ANSWERED = "stock_answered"
-QUANTITIES_VALID = "quantities_valid"
-QUOTES_UNDERSTOOD = "quotes_understood"
-INVOICE_ADDS_UP = "invoice_price_adds_up"
-PRICES_PLAUSIBLE = "prices_plausible"
-ROWS_MATCH = "rows_match"
-STOCK_ADDS_UP = "stock_adds_up"
 
 
 def listing_checks(
@@ -56,18 +59,16 @@ def listing_checks(
         empty = f"as good as empty: none of {unreadable} records can be read; nothing was kept"
     told_unread = f"{unreadable} of {unreadable + count} records cannot be read"
     return [
-        Check(
+        _check(
             NOT_EMPTY,
             passed=count > 0,
             description=f"{count} products" if count else empty,
-            blocking=True,
             metadata={"records": count},
         ),
-        Check(
+        _check(
             NOT_SHRUNK,
             passed=not shrank or accept_shrink,
             description=told + _accepting(accept_shrink, wanted=shrank),
-            blocking=True,
             metadata={
                 "records": count,
                 "longest_good": before or 0,
@@ -75,11 +76,10 @@ def listing_checks(
                 "accepted": accept_shrink,
             },
         ),
-        Check(
+        _check(
             RECORDS_READABLE,
             passed=not unread or accept_shrink,
             description=told_unread + _accepting(accept_shrink, wanted=unread),
-            blocking=True,
             metadata={"records": count, "unreadable": unreadable, "accepted": accept_shrink},
         ),
         codes_valid(faults),
@@ -100,8 +100,8 @@ def _accepting(accept_shrink: bool, *, wanted: bool) -> str:
 def listing_not_judged(why: str, faults: pd.DataFrame) -> list[Check]:
     """The checks of a listing that says nothing about the whole: chosen products, a resumed run."""
     passed = [
-        Check(name, passed=True, description=f"not judged: {why}", blocking=True)
-        for name in (NOT_EMPTY, NOT_SHRUNK, RECORDS_READABLE)
+        _check(rule, passed=True, description=f"not judged: {why}")
+        for rule in (NOT_EMPTY, NOT_SHRUNK, RECORDS_READABLE)
     ]
     return [*passed, codes_valid(faults)]
 
@@ -113,14 +113,13 @@ def codes_valid(faults: pd.DataFrame) -> Check:
         faults,
         right="every record has a code of its own",
         wrong="{count} records cannot be told apart or cannot be read",
-        severity="WARN",
     )
 
 
 def quotes_answered(asked: int, failed: Sequence[str]) -> Check:
     """At least 95 % of the procurable products were answered."""
     share = 1 - len(failed) / asked if asked else 1.0
-    return Check(
+    return _check(
         QUOTES_ANSWERED,
         passed=share >= ANSWERED_SHARE,
         description=f"{asked - len(failed)} of {asked} procurable products answered",
@@ -132,10 +131,10 @@ def quotes_answered(asked: int, failed: Sequence[str]) -> Check:
 def stock_answered(asked: int, failed: Sequence[tuple[str, str]]) -> Check:
     """Every product was answered in every county; a few gaps warn, many are an error."""
     share = 1 - len(failed) / asked if asked else 1.0
-    return Check(
+    return _check(
         STOCK_ANSWERED,
         passed=not failed,
-        severity="WARN" if share >= ANSWERED_SHARE else "ERROR",
+        severity="WARN" if share >= ANSWERED_SHARE else None,
         description=f"{asked - len(failed)} of {asked} products and counties answered",
         metadata={"asked": asked, "offending": len(failed), "share": round(share, 4)},
         offenders=[
@@ -162,7 +161,6 @@ def quotes_understood(flaws: pd.DataFrame) -> Check:
         flaws,
         right="every rebate is of a known kind, every discount a fraction, no price is zero",
         wrong="{count} values in quotes are not understood or not maintained",
-        severity="WARN",
     )
 
 
@@ -175,7 +173,6 @@ def price_checks(priced: pd.DataFrame, before: pd.DataFrame) -> list[Check]:
             right="invoice price = supply price × (1 − discount) − rebate, to the cent",
             wrong="{count} invoice prices are missing or differ from"
             " supply price × (1 − discount) − rebate",
-            severity="WARN",
         ),
         _judged(
             PRICES_PLAUSIBLE,
@@ -191,51 +188,61 @@ def load_checks(report: LoadReport) -> dict[str, list[Check]]:
     sums = rules.frame([(code,) for code in report.stock_sums_wrong], ["product_code"])
     return {
         "brands": [],
-        "products": [_rows_match(report.products_found, report.products, "products")],
+        "products": [
+            _rows_match(PRODUCTS_MATCH, report.products_found, report.products, "products")
+        ],
         "product_stock": [
-            _rows_match(report.stock_found, report.stock_rows, "warehouse rows"),
+            _rows_match(STOCK_MATCHES, report.stock_found, report.stock_rows, "warehouse rows"),
             _judged(
                 STOCK_ADDS_UP,
                 sums,
                 right="every product's stock is the sum of its warehouses that count",
                 wrong="{count} products differ from the sum of their warehouses that count",
-                blocking=True,
             ),
         ],
     }
 
 
-def _rows_match(found: int, computed: int, noun: str) -> Check:
-    return Check(
-        ROWS_MATCH,
+def _rows_match(rule: CheckRule, found: int, computed: int, noun: str) -> Check:
+    return _check(
+        rule,
         passed=found == computed,
         description=f"{found} of {computed} computed {noun} are in the table",
-        blocking=True,
         metadata={"computed": computed, "found": found},
     )
 
 
-def _judged(
-    name: str,
-    offenders: pd.DataFrame,
-    *,
-    right: str,
-    wrong: str,
-    severity: str = "ERROR",
-    blocking: bool = False,
-) -> Check:
+def _judged(rule: CheckRule, offenders: pd.DataFrame, *, right: str, wrong: str) -> Check:
     count = len(offenders)
-    return Check(
-        name,
+    return _check(
+        rule,
         passed=count == 0,
         description=right if count == 0 else wrong.format(count=count),
-        severity=severity,
-        blocking=blocking,
         metadata={"offending": count},
         offenders=[
             {str(column): _shown(value) for column, value in row.items()}
             for row in offenders.head(SHOWN_OFFENDERS).to_dict("records")
         ],
+    )
+
+
+def _check(
+    rule: CheckRule,
+    *,
+    passed: bool,
+    description: str,
+    metadata: Mapping[str, Any] | None = None,
+    offenders: Sequence[Mapping[str, Any]] = (),
+    severity: str | None = None,
+) -> Check:
+    return Check(
+        rule.name,
+        passed=passed,
+        description=description,
+        severity=severity or rule.severity,
+        blocking=rule.blocking,
+        metadata=metadata or {},
+        offenders=offenders,
     )
 
 

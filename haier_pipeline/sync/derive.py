@@ -12,7 +12,8 @@ from sqlalchemy import Connection
 from haier_pipeline import rules
 from haier_pipeline.catalog import load, raw
 from haier_pipeline.catalog.load import CatalogFrames, LoadReport
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain import product
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.errors import NothingStored, SafetyStop
 from haier_pipeline.platform.answers import parse_listing, parse_prices, parse_stock
 from haier_pipeline.rules import Unread
@@ -49,8 +50,14 @@ def price_products(run: SyncRun) -> Outcome:
                 f"the first of {first['product_code']}: {first['reason']}"
             )
         if overlong:
-            message += f"; brand left out, longer than {rules.BRAND_LENGTH}: {overlong[:5]}"
-        shown = ["product_code", "product_model", "brand", *rules.PRICE_COLUMNS, "no_price_reason"]
+            message += f"; brand left out, longer than {product.BRAND_LENGTH}: {overlong[:5]}"
+        shown = [
+            "product_code",
+            "product_model",
+            "brand",
+            *product.PRICE_COLUMNS,
+            "no_price_reason",
+        ]
         return {asset: outcome(
             success=len(products) - len(overlong),
             failed=len(overlong),
@@ -129,7 +136,7 @@ def find_changes(run: SyncRun) -> Outcome:
         counties = run.config.county_codes
         now, unread_now = _state(run, run.partition, counties)
         if earlier is None:
-            changes = rules.frame([], rules.CHANGE_COLUMNS)
+            changes = rules.frame([], product.CHANGE_COLUMNS)
             message = "nothing to compare with: the dealer's first day"
         else:
             before, unread_before = _state(run, earlier, counties)
@@ -145,7 +152,7 @@ def find_changes(run: SyncRun) -> Outcome:
             )
             message = f"{len(changes)} changes since {earlier.sync_date:%Y-%m-%d}"
         load.store_changes(run.engine, run.partition, changes)
-        kinds = {kind: int((changes["kind"] == kind).sum()) for kind in rules.CHANGE_KINDS}
+        kinds = {kind: int((changes["kind"] == kind).sum()) for kind in product.CHANGE_KINDS}
         told = [f"{number} {kind.replace('_', ' ')}" for kind, number in kinds.items() if number]
         return {
             asset: outcome(
@@ -262,7 +269,7 @@ def _listing(run: SyncRun, partition: Partition) -> tuple[pd.DataFrame, Unread]:
             )
             for v in (record.value for record in answer.records)
         ],
-        rules.LISTING_COLUMNS,
+        product.LISTING_COLUMNS,
     )
     return products, unread
 
@@ -274,10 +281,10 @@ def _quotes(run: SyncRun, partition: Partition) -> pd.DataFrame:
     )
     return rules.frame(
         [
-            tuple(getattr(record.value, column) for column in rules.QUOTE_COLUMNS)
+            tuple(getattr(record.value, column) for column in product.QUOTE_COLUMNS)
             for record in answer.records
         ],
-        rules.QUOTE_COLUMNS,
+        product.QUOTE_COLUMNS,
     )
 
 
@@ -308,5 +315,5 @@ def _stock(
         ]
     return (
         rules.frame(answers, list(load.ANSWER_COLUMNS)),
-        rules.frame(stock, rules.STOCK_COLUMNS),
+        rules.frame(stock, product.STOCK_COLUMNS),
     )

@@ -15,6 +15,7 @@ from haier_pipeline import rules
 from haier_pipeline.catalog import raw
 from haier_pipeline.catalog.log import Check
 from haier_pipeline.catalog.raw import RawRecord, RejectedRecord
+from haier_pipeline.domain.product import is_county_code
 from haier_pipeline.errors import CallFailed, InvalidInput, NothingStored
 from haier_pipeline.platform.answers import (
     Answer,
@@ -252,7 +253,7 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
     """
     asset = "stock_levels"
     for county in county_codes:
-        if not (county.isascii() and county.isdigit() and len(county) == 6):
+        if not is_county_code(county):
             raise InvalidInput(f"county code {county!r} is not six digits, such as 110101")
 
     def work(rows: Rows) -> Mapping[str, Outcome]:  # noqa: ARG001 - finished by the caller

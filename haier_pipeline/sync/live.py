@@ -17,6 +17,7 @@ from sqlalchemy import Engine
 
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.log import ManualQuery
+from haier_pipeline.domain.partition import today
 from haier_pipeline.errors import Cancelled, DeadlinePassed, HaierError
 from haier_pipeline.platform.answers import (
     Answer,
@@ -29,7 +30,6 @@ from haier_pipeline.platform.answers import (
 from haier_pipeline.platform.client import HaierClient, batches
 from haier_pipeline.platform.config import DealerConfig
 from haier_pipeline.sync.dealers import Dealers
-from haier_pipeline.sync.run import today
 
 T = TypeVar("T", bound=BaseModel)
 

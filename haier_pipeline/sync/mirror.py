@@ -10,10 +10,10 @@ from datetime import datetime
 from typing import Literal
 
 from haier_pipeline.catalog.log import Attempt, Check, Result
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.repair import Change, Checked, Ended, Missing, Row
+from haier_pipeline.domain.assets import ASSETS, sync_type
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.errors import HaierError
-from haier_pipeline.sync.run import SYNC_TYPES
 
 CheckName = tuple[str, str]
 
@@ -101,7 +101,7 @@ def _attempted(seen: Seen, rows: Sequence[Row]) -> list[str]:
     assets |= dict.fromkeys([*seen.materialized, *seen.failures])
     if seen.end and not _is_explained(seen, rows):
         assets |= dict.fromkeys(seen.planned)
-    return [asset for asset in assets if asset in SYNC_TYPES]
+    return [asset for asset in assets if asset in ASSETS]
 
 
 def _is_explained(seen: Seen, rows: Sequence[Row]) -> bool:
@@ -146,7 +146,7 @@ def _checks(seen: Seen, asset: str) -> list[Check]:
 
 def _missing(seen: Seen, asset: str, result: Result, at: datetime) -> Missing:
     attempt = Attempt(
-        sync_type=SYNC_TYPES[asset],
+        sync_type=sync_type(asset),
         asset_key=asset,
         dealer=seen.partition.dealer,
         sync_date=seen.partition.sync_date,

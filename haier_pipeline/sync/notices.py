@@ -17,10 +17,10 @@ from haier_pipeline import rules
 from haier_pipeline.catalog import watch
 from haier_pipeline.catalog.log import TYPE_LABELS
 from haier_pipeline.catalog.watch import LastEnd, LastLoads
+from haier_pipeline.domain.assets import sync_type
 from haier_pipeline.platform.answers import clean
 from haier_pipeline.platform.pacing import Interruption
 from haier_pipeline.platform.transport import Exchange, ExchangeError, decode, encode
-from haier_pipeline.sync.run import SYNC_TYPES
 
 FRESH = "fresh"
 TIMEOUT_SECONDS = 10.0
@@ -57,7 +57,7 @@ def incidents(ends: Iterable[LastEnd], stale: Mapping[str, list[str]]) -> dict[s
     for end in ends:
         if end.dealer not in stale:
             continue
-        label = TYPE_LABELS[SYNC_TYPES[end.asset_key]][1]
+        label = TYPE_LABELS[sync_type(end.asset_key)][1]
         subject = f"{end.asset_key}（{label}）{end.sync_date:%Y-%m-%d}"
         failed = [
             f"{check['name']}: {check['description']}"

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import date, datetime
 from typing import Any, Protocol
 
 import pandas as pd
@@ -16,10 +15,11 @@ from sqlalchemy import Connection, Engine
 
 from haier_pipeline.catalog import log, raw
 from haier_pipeline.catalog.database import transaction
-from haier_pipeline.catalog.locks import partition_key, partition_lock
+from haier_pipeline.catalog.locks import partition_lock
 from haier_pipeline.catalog.log import Attempt, Check, Result
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.tables import RAW_TABLES
+from haier_pipeline.domain.assets import SYNC_TYPES, sync_type
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.errors import (
     AlreadyRunning,
     Cancelled,
@@ -29,26 +29,8 @@ from haier_pipeline.errors import (
 )
 from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.platform.config import DealerConfig
-from haier_pipeline.rules import SHANGHAI, frame
+from haier_pipeline.rules import frame
 from haier_pipeline.sync.dealers import Dealers
-
-SYNC_TYPES: Mapping[str, str] = {
-    "product_listings": "products",
-    "price_quotes": "prices",
-    "stock_levels": "stock",
-    "priced_products": "prices",
-    "brands": "products",
-    "products": "products",
-    "product_stock": "stock",
-    "catalog_changes": "products",
-    "account_balances": "balance",
-    "order_logistics": "logistics",
-}
-
-
-def today() -> date:
-    """The current sync date: the calendar day in Shanghai."""
-    return datetime.now(SHANGHAI).date()
 
 
 class Progress(Protocol):
@@ -204,7 +186,7 @@ class SyncRun:
         Raises:
             Cancelled: the run was declared dead while it worked.
         """
-        refusal = self._hold_partition(SYNC_TYPES[assets[0]])
+        refusal = self._hold_partition(sync_type(assets[0]))
         rows = Rows({asset: log.begin(self.engine, self._attempt(asset)) for asset in assets})
         try:
             outcomes = work(rows) if refusal is None else self._failed(assets, str(refusal))
@@ -231,7 +213,7 @@ class SyncRun:
 
     def _attempt(self, asset: str) -> Attempt:
         return Attempt(
-            sync_type=SYNC_TYPES[asset],
+            sync_type=sync_type(asset),
             asset_key=asset,
             dealer=self.partition.dealer,
             sync_date=self.partition.sync_date,
@@ -239,25 +221,22 @@ class SyncRun:
             root_run_id=self.root_run_id,
         )
 
-    def _hold_partition(self, sync_type: str) -> AlreadyRunning | None:
+    def _hold_partition(self, held_type: str) -> AlreadyRunning | None:
         """Hold the partition for the rest of the run; return why that is refused, if it is."""
-        dealer, sync_date = self.partition.dealer, self.partition.sync_date
-        key = partition_key(dealer, sync_date, sync_type)
+        key = self.partition.lock_key(held_type)
         if key in self._held:
             return None
         # A run that is refused for our sake begins its row after this moment, and ends it itself.
         moment = log.now(self.engine)
         try:
             self._open.enter_context(
-                partition_lock(self.engine, dealer, sync_date, sync_type, lost=self.stop.set)
+                partition_lock(self.engine, self.partition, held_type, lost=self.stop.set)
             )
         except AlreadyRunning as refusal:
             return refusal
         self._held.add(key)
-        guarded = [
-            other for other in SYNC_TYPES.values() if partition_key(dealer, sync_date, other) == key
-        ]
-        log.close_abandoned(self.engine, dealer, sync_date, guarded, before=moment)
+        guarded = [other for other in SYNC_TYPES if self.partition.lock_key(other) == key]
+        log.close_abandoned(self.engine, self.partition, guarded, before=moment)
         return None
 
     def _failed(self, assets: Sequence[str], message: str) -> dict[str, Outcome]:

@@ -23,6 +23,7 @@ from haier_pipeline.catalog.feed import Feed, Position
 from haier_pipeline.catalog.pages import ChangeFilter, Filter, ProductFilter, StockFilter
 from haier_pipeline.platform.config import MAX_NAME_LENGTH
 from haier_pipeline.web.models import (
+    COUNTY,
     MOST_CODES,
     MOST_ROWS,
     PRINTABLE,
@@ -86,7 +87,7 @@ class ProductQuery(_Query):
 class StockQuery(_Query):
     """The parameters of a page of stock."""
 
-    county_code: str | None = Field(None, pattern=r"^\d{6}$", description="A six-digit county code")
+    county_code: str | None = Field(None, pattern=COUNTY, description="A six-digit county code")
     in_stock: bool | None = Field(None, description="Some stand in the warehouse")
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
 
+from haier_pipeline.domain.product import COUNTY_PATTERN
 from haier_pipeline.platform.config import MAX_NAME_LENGTH, MAX_RATE_LIMIT
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ CONTROLS: Final = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u20
 #: Text that a database column can hold and a log line can show.
 PRINTABLE: Final = rf"^[^{CONTROLS}]+$"
 CODE: Final = rf"^[^{CONTROLS},]{{1,100}}$"
-COUNTY: Final = r"^[0-9]{6}$"
+COUNTY: Final = f"^{COUNTY_PATTERN}$"
 
 POSITION: Final[Any] = Field(
     description="Where a reader that has these rows is: send it as `after_position` to get what "
@@ -450,7 +451,7 @@ class TestResult(_Answer):
 # --------------------------------------------------------------------------------------- syncs
 
 
-class SyncOrder(_Body):
+class SyncBody(_Body):
     """What to sync; without codes every product and county of the dealer."""
 
     dealer: str | None = Field(None, max_length=MAX_NAME_LENGTH, pattern=PRINTABLE)

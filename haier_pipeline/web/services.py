@@ -11,11 +11,11 @@ from anyio import CapacityLimiter
 from fastapi import Depends, Request
 from sqlalchemy import Engine
 
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.installation import Installation
 from haier_pipeline.sync.dealers import Dealers
 from haier_pipeline.sync.live import LiveQueries
-from haier_pipeline.sync.orders import Order
 from haier_pipeline.web.auth import FailureLimit, Tokens
 from haier_pipeline.web.counters import SyncCounters
 
@@ -26,7 +26,7 @@ MOST_READING: Final = 4
 
 #: Starts a sync and returns at once; what becomes of it stands in the sync log. Raises
 #: `HaierError` where it cannot be started.
-Launch = Callable[[Order], None]
+Launch = Callable[[SyncRequest], None]
 
 
 class Services:

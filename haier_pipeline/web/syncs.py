@@ -4,9 +4,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 
-from haier_pipeline.sync.orders import Order, place
+from haier_pipeline.domain.request import SyncRequest
+from haier_pipeline.sync.requests import accept
 from haier_pipeline.web.guard import caller_of
-from haier_pipeline.web.models import AcceptedSync, Answer, SyncOrder
+from haier_pipeline.web.models import AcceptedSync, Answer, SyncBody
 from haier_pipeline.web.problems import documented
 from haier_pipeline.web.services import ServicesHere
 
@@ -18,14 +19,14 @@ def start(
     request: Request,
     response: Response,
     services: ServicesHere,
-    body: SyncOrder,
+    body: SyncBody,
     idempotency_key: Annotated[
         str | None,
         Header(
             min_length=1,
             max_length=200,
             pattern=r"^[\x21-\x7e]+$",
-            description="Sent again within a day, the order starts nothing: the answer is the "
+            description="Sent again within a day, the request starts nothing: the answer is the "
             "one of the first time, with `Idempotent-Replayed: true`",
         ),
     ] = None,
@@ -33,10 +34,10 @@ def start(
     """Accepts a sync of today and answers at once; `GET logs/?run_id=` tells how it goes. Where
     another sync of the dealer is at work, this one ends with "already running"; where one waits to
     be begun, the answer is that one's run id."""
-    order, is_repeated = place(
+    accepted, is_repeated = accept(
         services.engine,
         services.dealers,
-        Order(
+        SyncRequest(
             dealer=services.choose_dealer(body.dealer),
             product_codes=tuple(body.product_codes),
             county_codes=tuple(body.county_codes),
@@ -50,4 +51,4 @@ def start(
     )
     if is_repeated:
         response.headers["Idempotent-Replayed"] = "true"
-    return Answer(data=AcceptedSync(run_id=order.run_id, dealer=order.dealer))
+    return Answer(data=AcceptedSync(run_id=accepted.run_id, dealer=accepted.dealer))

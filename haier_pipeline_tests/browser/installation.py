@@ -21,12 +21,11 @@ import psycopg
 import time_machine
 
 from haier_pipeline.catalog.database import open_engine
-from haier_pipeline.catalog.raw import Partition
-from haier_pipeline.rules import SHANGHAI
+from haier_pipeline.domain.partition import SHANGHAI, Partition, today
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync import derive, fetch
 from haier_pipeline.sync.dealers import ENVIRONMENT_DEALER, Dealers
-from haier_pipeline.sync.run import SyncRun, today
+from haier_pipeline.sync.run import SyncRun
 from haier_pipeline_tests.browser.interface import PATIENCE_SECONDS
 
 DAYS_STORED = 8

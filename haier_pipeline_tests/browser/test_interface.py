@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import expect
 
-from haier_pipeline.sync.run import today
+from haier_pipeline.domain.partition import today
 from haier_pipeline_tests.browser.installation import (
     PRODUCTS_BEFORE,
     PRODUCTS_TODAY,

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, event, text
 from haier_pipeline.catalog.database import open_engine
 from haier_pipeline.catalog.locks import partition_lock
 from haier_pipeline.catalog.pace import SharedLedger
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.platform.pacing import Pace
 
 url, what, dealer, *rest = sys.argv[1:]
@@ -66,7 +67,7 @@ else:
     def remember(connection: Connection) -> None:
         held.append(connection)
 
-    with partition_lock(engine, dealer, date.fromisoformat(rest[0])):
+    with partition_lock(engine, Partition(dealer, date.fromisoformat(rest[0]))):
         say("ready")
         if what == "busy":
             held[0].execute(text("SELECT pg_sleep(600)"))

@@ -20,8 +20,8 @@ from haier_pipeline.catalog.feed import Feed, Position
 from haier_pipeline.catalog.load import CHANGE_COLUMNS, LoadReport, store_changes
 from haier_pipeline.catalog.migrations.followed import FOLLOWED
 from haier_pipeline.catalog.pages import CHANGES, PRODUCTS, STOCK, ProductFilter
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.catalog.tables import metadata, product
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.errors import InvalidInput, PositionGone
 from haier_pipeline_tests.catalog.test_transactions import content, load_codes, run
 

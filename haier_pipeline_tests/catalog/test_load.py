@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from haier_pipeline.catalog import load as load_module
 from haier_pipeline.catalog import log, raw
 from haier_pipeline.catalog.load import (
     ANSWER_COLUMNS,
@@ -25,7 +24,9 @@ from haier_pipeline.catalog.load import (
     store_priced,
 )
 from haier_pipeline.catalog.locks import lock_dealer
-from haier_pipeline.catalog.raw import Partition, RawRecord
+from haier_pipeline.catalog.raw import RawRecord
+from haier_pipeline.domain.partition import Partition
+from haier_pipeline.domain.product import PRICE_COLUMNS
 from haier_pipeline.errors import CatalogError, SafetyStop
 
 TODAY = date(2026, 11, 22)
@@ -218,7 +219,7 @@ def test_a_quote_without_a_positive_supply_price_changes_nothing(
     shelf.load(TODAY, [product("A"), product("B", supply_price=supply)])
     assert shelf.product("B")["price"] is None
     before = shelf.product("A")
-    other = {name: Decimal(7) for name in load_module._PRICES} | {"rebate_policy": "2"}
+    other = {name: Decimal(7) for name in PRICE_COLUMNS} | {"rebate_policy": "2"}
     shelf.load(TOMORROW, [product("A", **(other | {"supply_price": supply}))])
     moving = {"sync_date", "last_sync_at"}
     assert {k: v for k, v in shelf.product("A").items() if k not in moving} == {
@@ -229,15 +230,15 @@ def test_a_quote_without_a_positive_supply_price_changes_nothing(
 def test_a_quote_is_one_thing_and_what_it_leaves_out_is_null(shelf: Shelf) -> None:
     """Fault matrix, row 31b."""
     shelf.load(TODAY, [product("A")])
-    left_out = dict.fromkeys(load_module._PRICES) | {"supply_price": Decimal(2100)}
+    left_out = dict.fromkeys(PRICE_COLUMNS) | {"supply_price": Decimal(2100)}
     report = shelf.load(TOMORROW, [product("A", **left_out)])
     row = shelf.product("A")
-    assert {name: row[name] for name in load_module._PRICES} == left_out
+    assert {name: row[name] for name in PRICE_COLUMNS} == left_out
     assert report.products_changed == 1
 
 
 def test_a_product_that_had_no_price_gets_its_first_one_later(shelf: Shelf) -> None:
-    none = dict.fromkeys(load_module._PRICES)
+    none = dict.fromkeys(PRICE_COLUMNS)
     shelf.load(TODAY, [product("A", **none)])
     assert shelf.product("A")["price"] is None
     shelf.load(TODAY, [product("A")])
@@ -247,7 +248,7 @@ def test_a_product_that_had_no_price_gets_its_first_one_later(shelf: Shelf) -> N
 def test_prices_change_only_where_the_platform_gave_some(shelf: Shelf) -> None:
     """Fault matrix, row 15: a product left out keeps its old price."""
     shelf.load(TODAY, [product("A"), product("B")])
-    none = dict.fromkeys(load_module._PRICES)
+    none = dict.fromkeys(PRICE_COLUMNS)
     shelf.load(
         TOMORROW, [product("A", **none), product("B", supply_price=Decimal(1), market_price=None)]
     )

@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from haier_pipeline.catalog.locks import partition_lock
+from haier_pipeline.catalog.locks import PARTITION_KEY_SQL, partition_lock
 from haier_pipeline.catalog.pace import SharedLedger
+from haier_pipeline.domain.assets import SYNC_TYPES
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.errors import AlreadyRunning
 
 USER = Path(__file__).with_name("database_user.py")
@@ -51,26 +53,26 @@ def line(process: Process) -> str:
 
 def test_the_second_holder_of_a_partition_is_refused_and_told_whose(engine: Engine) -> None:
     """Fault matrix, row 36."""
-    with partition_lock(engine, "haier", TODAY):
+    with partition_lock(engine, Partition("haier", TODAY)):
         with (
             pytest.raises(AlreadyRunning, match=r"haier, 2026-11-22: already running"),
-            partition_lock(engine, "haier", TODAY),
+            partition_lock(engine, Partition("haier", TODAY)),
         ):
             pass
         # Neither another day nor another dealer is kept waiting.
         with (
-            partition_lock(engine, "haier", date(2026, 11, 21)),
-            partition_lock(engine, "other", TODAY),
+            partition_lock(engine, Partition("haier", date(2026, 11, 21))),
+            partition_lock(engine, Partition("other", TODAY)),
         ):
             pass
-    with partition_lock(engine, "haier", TODAY):
+    with partition_lock(engine, Partition("haier", TODAY)):
         pass
 
 
 def test_a_lock_is_free_again_after_an_error(engine: Engine) -> None:
-    with pytest.raises(ZeroDivisionError), partition_lock(engine, "haier", TODAY):
+    with pytest.raises(ZeroDivisionError), partition_lock(engine, Partition("haier", TODAY)):
         raise ZeroDivisionError
-    with partition_lock(engine, "haier", TODAY):
+    with partition_lock(engine, Partition("haier", TODAY)):
         pass
 
 
@@ -81,7 +83,7 @@ def test_the_lock_of_a_killed_process_is_free_within_seconds(
     """Fault matrix, row 37: killed while it waits, and in the middle of a statement."""
     holder = start(what, "haier", TODAY)
     assert line(holder) == "ready"
-    with pytest.raises(AlreadyRunning), partition_lock(engine, "haier", TODAY):
+    with pytest.raises(AlreadyRunning), partition_lock(engine, Partition("haier", TODAY)):
         pass
     time.sleep(0.2)
     holder.kill()
@@ -89,7 +91,7 @@ def test_the_lock_of_a_killed_process_is_free_within_seconds(
     killed = time.monotonic()
     while True:
         try:
-            with partition_lock(engine, "haier", TODAY):
+            with partition_lock(engine, Partition("haier", TODAY)):
                 break
         except AlreadyRunning:
             assert time.monotonic() - killed < seconds
@@ -198,3 +200,16 @@ def test_what_is_kept_of_a_fast_client_never_counts_a_call_too_early(engine: Eng
 
     for _ in range(3):
         ledger.book(10_000, plan)
+
+
+@pytest.mark.parametrize("sync_type", SYNC_TYPES)
+def test_sql_names_the_lock_of_every_sync_type_as_python_does(
+    engine: Engine, sync_type: str
+) -> None:
+    """Who looks for dead runs computes the key in SQL, a run computes it itself."""
+    partition = Partition("上海 O'Neill", date(2026, 1, 2))
+    row = "SELECT CAST(:date AS date) AS sync_date, :dealer AS dealer, :type AS sync_type"
+    bound = {"date": partition.sync_date, "dealer": partition.dealer, "type": sync_type}
+    with engine.connect() as connection:
+        key = connection.scalar(text(f"SELECT {PARTITION_KEY_SQL} FROM ({row}) AS r"), bound)  # noqa: S608
+    assert key == partition.lock_key(sync_type)

@@ -9,7 +9,9 @@ from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.log import STATUS_LABELS, TYPE_LABELS, Attempt, Check, Result
-from haier_pipeline.catalog.tables import STATUSES, SYNC_TYPES
+from haier_pipeline.catalog.tables import STATUSES
+from haier_pipeline.domain.assets import SYNC_TYPES
+from haier_pipeline.domain.partition import Partition
 
 TODAY = date(2026, 11, 22)
 
@@ -90,15 +92,15 @@ def test_rows_of_a_dead_run_are_failed_and_nobody_elses(engine: Engine) -> None:
         log.begin(engine, attempt("other", dealer="other")),
         log.begin(engine, attempt("earlier", sync_date=TODAY - timedelta(days=1))),
     ]
-    assert log.close_abandoned(engine, "haier", TODAY, ["prices"], before=moment) == 0
-    assert log.close_abandoned(engine, "haier", TODAY, ["stock"], before=moment) == 1
+    assert log.close_abandoned(engine, Partition("haier", TODAY), ["prices"], before=moment) == 0
+    assert log.close_abandoned(engine, Partition("haier", TODAY), ["stock"], before=moment) == 1
     found = {entry.id: entry for entry in log.entries(engine)}
     assert found[dead].status == "failed"
     assert "killed" in found[dead].message
     assert found[dead].duration is not None
     assert found[done].status == "success"
     assert {found[row].status for row in (own, *others)} == {"processing"}
-    assert log.close_abandoned(engine, "haier", TODAY, ["stock"], before=moment) == 0
+    assert log.close_abandoned(engine, Partition("haier", TODAY), ["stock"], before=moment) == 0
 
 
 def test_the_log_is_read_newest_first_by_filters_and_pages(engine: Engine) -> None:

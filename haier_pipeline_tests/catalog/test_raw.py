@@ -9,7 +9,8 @@ from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog import raw
 from haier_pipeline.catalog.database import dump_json
-from haier_pipeline.catalog.raw import Partition, RawRecord, RejectedRecord
+from haier_pipeline.catalog.raw import RawRecord, RejectedRecord
+from haier_pipeline.domain.partition import Partition
 
 TODAY = Partition("haier", date(2026, 11, 22))
 YESTERDAY = Partition("haier", TODAY.sync_date - timedelta(days=1))

@@ -6,7 +6,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from haier_pipeline.catalog.tables import PRICE_COLUMNS, SYNC_TYPES, metadata
+from haier_pipeline.catalog.tables import metadata
+from haier_pipeline.domain.assets import SYNC_TYPES
+from haier_pipeline.domain.product import AMOUNT_COLUMNS
 
 KEY: dict[str, Any] = {"dealer": "haier", "sync_date": "2026-11-22", "product_code": "A"}
 ROOT: dict[str, Any] = {"root_run_id": "r", "payload": "{}"}
@@ -72,9 +74,9 @@ def test_a_good_row_of_every_table_is_taken(engine: Engine) -> None:
 @pytest.mark.parametrize("value", BAD_AMOUNTS)
 def test_no_amount_is_unreal_negative_or_boundless(engine: Engine, value: str) -> None:
     """Fault matrix, row 20: NaN and Infinity are refused by the database too."""
-    for column in ("price", *PRICE_COLUMNS):
+    for column in ("price", *AMOUNT_COLUMNS):
         assert refusal(engine, "product", **{column: value}) == f"ck_product_{column}"
-    for column in PRICE_COLUMNS:
+    for column in AMOUNT_COLUMNS:
         refused = refusal(engine, "priced_product", **{column: value})
         assert refused == f"ck_priced_product_{column}"
 

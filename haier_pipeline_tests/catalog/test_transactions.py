@@ -31,8 +31,9 @@ from haier_pipeline.catalog.load import (
     store_priced,
 )
 from haier_pipeline.catalog.pace import SharedLedger
-from haier_pipeline.catalog.raw import Partition, RawRecord, save
+from haier_pipeline.catalog.raw import RawRecord, save
 from haier_pipeline.catalog.tokens import SharedTokens
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.errors import CatalogError, DatabaseUnavailable
 from haier_pipeline.server.postgres import EmbeddedPostgres
 
@@ -423,7 +424,7 @@ def test_reads_of_a_sync_and_its_locks_wait_for_a_server_that_is_away(
         found.append(configs.is_active(engine, "haier"))
         found.append(log.entries(engine, limit=1))
         found.append(repair.silent(engine, ["r"]))
-        with locks.partition_lock(engine, "haier", PARTITION.sync_date):
+        with locks.partition_lock(engine, PARTITION):
             found.append("held")
 
     with closing(psycopg.connect(own_server.libpq_url)) as spy:

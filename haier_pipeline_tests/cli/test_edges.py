@@ -15,12 +15,12 @@ from cryptography.fernet import Fernet
 from sqlalchemy import Engine
 
 from haier_pipeline.cli_config import _read_secrets
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.orchestration.launch import ProcessLauncher
 from haier_pipeline.platform.config import SECRET_FIELDS
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.sync.orders import Order
 from haier_pipeline_tests.cli.commands import Haier, execute, rows
 from haier_pipeline_tests.cli.conftest import DATABASE_PASSWORD
 from haier_pipeline_tests.ports import free_ports
@@ -119,7 +119,7 @@ def test_no_module_is_taken_from_the_folder_a_command_is_started_in(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HAIER_DATABASE_URL", "no url")
     home = tmp_path / "home"
-    ProcessLauncher(home / "syncs", lambda: engine)(Order("haier", run_id="ordered"))
+    ProcessLauncher(home / "syncs", lambda: engine)(SyncRequest("haier", run_id="ordered"))
     log = home / "syncs" / "ordered.log"
     end = time.monotonic() + 60
     while "HAIER_DATABASE_URL is not a URL" not in log.read_text():

@@ -18,8 +18,8 @@ from typing import Any
 
 import pytest
 
+from haier_pipeline.domain.partition import today
 from haier_pipeline.settings import TIMETABLE_VARIABLES
-from haier_pipeline.sync.run import today
 from haier_pipeline_tests.cli.commands import Ended, Haier
 from haier_pipeline_tests.ports import free_ports
 

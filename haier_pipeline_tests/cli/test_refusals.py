@@ -11,8 +11,8 @@ from urllib.parse import quote_plus
 
 import pytest
 
+from haier_pipeline.domain.partition import today
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.sync.run import today
 from haier_pipeline_tests.cli.commands import (
     Ended,
     Haier,

@@ -7,10 +7,10 @@ from datetime import timedelta
 from cryptography.fernet import Fernet
 
 from haier_pipeline.catalog.configs import Secrets
+from haier_pipeline.domain.partition import today
 from haier_pipeline.platform.config import SECRET_FIELDS
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.sync.run import today
 from haier_pipeline_tests.cli.commands import (
     Ended,
     Haier,

@@ -13,15 +13,14 @@ from sqlalchemy import Engine
 
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.log import Entry
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.definitions import build_definitions
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.assets import ACCOUNT, DERIVED, FETCHED
 from haier_pipeline.orchestration.execute import execute, open_instance
 from haier_pipeline.orchestration.mirror import Mirror, Steps
 from haier_pipeline.orchestration.sensors import fresh_check
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.settings import DEALER_VARIABLES, Settings, read_settings
-from haier_pipeline.sync.run import today
 
 
 @pytest.fixture(autouse=True)

@@ -21,9 +21,9 @@ from dagster import DagsterRunStatus
 from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog.log import Entry, entries
+from haier_pipeline.domain.partition import today
 from haier_pipeline.orchestration.partitions import dealers
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.sync.run import today
 
 WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
 # From a loaded machine's point of view; the sync log itself is repaired within 60 s.

@@ -19,10 +19,10 @@ from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog import log, repair
 from haier_pipeline.catalog.log import Attempt, Entry
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.mirror import KINDS, Mirror, Steps, read_cursor, write_cursor
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.sync.run import SyncRun, today
+from haier_pipeline.sync.run import SyncRun
 
 Rows = Callable[..., dict[str, Entry]]
 WORKER = Path(__file__).with_name("worker.py")
@@ -202,7 +202,7 @@ def test_a_killed_worker_is_found_dead_and_the_run_closed(
     mirror.catch_up(None)
     found = rows(run_id)
     assert found["stock_levels"].status == "failed"
-    assert found["stock_levels"].message == repair.DEAD
+    assert found["stock_levels"].message == log.DEAD_RUN
     assert found["product_listings"].status == "success"
     run = instance.get_run_by_id(run_id)
     assert run is not None

@@ -9,11 +9,11 @@ from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog import raw, retention
 from haier_pipeline.catalog.log import Attempt, Entry, Result, begin, entries, finish
-from haier_pipeline.catalog.raw import Partition, RawRecord
+from haier_pipeline.catalog.raw import RawRecord
 from haier_pipeline.catalog.retention import Removed, remove_old
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.mirror import Mirror
 from haier_pipeline.orchestration.retention import remove_old_runs
-from haier_pipeline.sync.run import today
 
 
 def write(engine: Engine, asset: str, days: int, *, open_: bool = False) -> int:

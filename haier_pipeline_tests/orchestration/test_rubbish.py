@@ -17,10 +17,10 @@ from dagster._core.events import DagsterEvent, StepMaterializationData
 from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog.log import Entry
+from haier_pipeline.domain.partition import today
 from haier_pipeline.orchestration.aside import Aside
 from haier_pipeline.orchestration.mirror import Mirror, Steps, read_cursor
 from haier_pipeline.orchestration.shared import Shared
-from haier_pipeline.sync.run import today
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")
 

@@ -14,12 +14,11 @@ from dagster import DagsterRunStatus
 from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog.log import Entry
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.definitions import build_definitions
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.execute import execute
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync.fetch import WORKERS
-from haier_pipeline.sync.run import today
 
 Rows = Callable[..., dict[str, Entry]]
 ROOT = Path(__file__).parents[2]

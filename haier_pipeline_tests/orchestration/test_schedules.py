@@ -8,12 +8,11 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.definitions import build_definitions
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.orchestration.schedules import PLANS, requests_for
 from haier_pipeline.settings import read_settings
-from haier_pipeline.sync.run import today
 
 # Dagster deprecates the tags that it gives a run of two dimensions itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")

@@ -19,11 +19,12 @@ from sqlalchemy import Engine, text
 from haier_pipeline import rules
 from haier_pipeline.catalog.log import Attempt, Check, Result, begin, finish
 from haier_pipeline.catalog.watch import LastEnd
+from haier_pipeline.domain.assets import sync_type
+from haier_pipeline.domain.partition import today
 from haier_pipeline.orchestration.sensors import first_syncs, is_due, next_notice
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.sync import notices
 from haier_pipeline.sync.notices import Incident
-from haier_pipeline.sync.run import SYNC_TYPES, today
 
 # Dagster deprecates the tags that it gives a run of two dimensions itself.
 pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")
@@ -85,7 +86,7 @@ def ended(engine: Engine) -> Callable[..., None]:
     """Writes the end of an attempt to the log."""
 
     def write(asset: str, status: str, message: str = "", run: str = "r", *checks: Check) -> None:
-        attempt = Attempt(SYNC_TYPES[asset], asset, "haier", today(), run, run)
+        attempt = Attempt(sync_type(asset), asset, "haier", today(), run, run)
         with engine.begin() as connection:
             finish(connection, begin(engine, attempt), Result(status, message, checks=checks))
 

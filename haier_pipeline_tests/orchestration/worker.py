@@ -8,10 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
-from haier_pipeline.catalog.raw import Partition
 from haier_pipeline.definitions import build_definitions
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.execute import execute, open_instance
-from haier_pipeline.sync.run import today
 
 
 def main(job: str, run_id: str) -> None:

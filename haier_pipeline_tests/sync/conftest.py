@@ -13,12 +13,13 @@ from sqlalchemy import Engine, inspect, text
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.database import open_engine
 from haier_pipeline.catalog.tables import FINAL_STATUSES
+from haier_pipeline.domain.partition import today
 from haier_pipeline.platform import client as client_module
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.catalog import SandboxCatalog
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync import derive, fetch
-from haier_pipeline.sync.run import Outcome, SyncRun, today
+from haier_pipeline.sync.run import Outcome, SyncRun
 
 # Enough for an answer of each mood, few enough to be quick.
 PRODUCTS = 12

@@ -16,7 +16,7 @@ from typing import Any
 
 from haier_pipeline.catalog import load as load_module
 from haier_pipeline.catalog.database import open_engine
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition
 from haier_pipeline.sync import derive, fetch
 from haier_pipeline.sync.dealers import Dealers
 from haier_pipeline.sync.run import SyncRun

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
+from haier_pipeline.domain.partition import today
 from haier_pipeline.platform.answers import LOGISTICS_LISTS
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync import account, fetch
-from haier_pipeline.sync.run import Outcome, SyncRun, today
+from haier_pipeline.sync.run import Outcome, SyncRun
 
 OpenSync = Callable[..., SyncRun]
 

@@ -11,8 +11,7 @@ from sqlalchemy import Engine, text
 
 from haier_pipeline import rules
 from haier_pipeline.catalog import raw
-from haier_pipeline.catalog.raw import Partition
-from haier_pipeline.rules import SHANGHAI
+from haier_pipeline.domain.partition import SHANGHAI, Partition
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync import derive, fetch
 from haier_pipeline.sync.run import Outcome, SyncRun

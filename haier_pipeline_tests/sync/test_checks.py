@@ -11,13 +11,14 @@ from sqlalchemy import Engine
 from haier_pipeline import rules
 from haier_pipeline.catalog import log
 from haier_pipeline.catalog.load import LoadReport
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain import assets, product
+from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.installation import Installation
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.settings import read_settings
 from haier_pipeline.sync import checks, derive, fetch
-from haier_pipeline.sync.run import Outcome, SyncRun, today
+from haier_pipeline.sync.run import Outcome, SyncRun
 
 OpenSync = Callable[..., SyncRun]
 
@@ -43,19 +44,19 @@ def test_all_checks_pass_on_the_sandbox_as_it_is(open_sync: OpenSync) -> None:
     results = [of(outcome) for outcome in outcomes]
     assert sorted(name for result in results for name in result) == sorted(
         [
-            checks.NOT_EMPTY,
-            checks.NOT_SHRUNK,
-            checks.RECORDS_READABLE,
-            checks.CODES_VALID,
-            checks.QUOTES_ANSWERED,
-            checks.STOCK_ANSWERED,
-            checks.QUANTITIES_VALID,
-            checks.INVOICE_ADDS_UP,
-            checks.PRICES_PLAUSIBLE,
-            checks.QUOTES_UNDERSTOOD,
-            checks.ROWS_MATCH,
-            checks.ROWS_MATCH,
-            checks.STOCK_ADDS_UP,
+            assets.NOT_EMPTY.name,
+            assets.NOT_SHRUNK.name,
+            assets.RECORDS_READABLE.name,
+            assets.CODES_VALID.name,
+            assets.QUOTES_ANSWERED.name,
+            assets.STOCK_ANSWERED.name,
+            assets.QUANTITIES_VALID.name,
+            assets.INVOICE_ADDS_UP.name,
+            assets.PRICES_PLAUSIBLE.name,
+            assets.QUOTES_UNDERSTOOD.name,
+            assets.PRODUCTS_MATCH.name,
+            assets.PRODUCTS_MATCH.name,
+            assets.STOCK_ADDS_UP.name,
         ]
     )
     assert all(passed for result in results for passed in result.values())
@@ -66,7 +67,7 @@ def test_an_empty_listing_is_not_kept(open_sync: OpenSync, sandbox: SandboxProce
     outcome = fetch.fetch_listing(open_sync())
     assert outcome.failed
     assert outcome.blocked
-    assert of(outcome)[checks.NOT_EMPTY] is False
+    assert of(outcome)[assets.NOT_EMPTY.name] is False
 
 
 @pytest.mark.parametrize(("keep", "passes"), [(0.4, False), (0.5, True), (1, True)])
@@ -78,11 +79,11 @@ def test_a_listing_may_lose_half_but_not_more(
     sandbox.fault(interface="listing", kind="shrink", keep=keep)
     run = open_sync()
     outcome = fetch.fetch_listing(run)
-    assert of(outcome)[checks.NOT_SHRUNK] is passes
-    assert logged(engine, run, "product_listings")[checks.NOT_SHRUNK]["passed"] is passes
+    assert of(outcome)[assets.NOT_SHRUNK.name] is passes
+    assert logged(engine, run, "product_listings")[assets.NOT_SHRUNK.name]["passed"] is passes
     run.close()
     accepted = fetch.fetch_listing(open_sync(), accept_shrink=True)
-    assert of(accepted)[checks.NOT_SHRUNK]
+    assert of(accepted)[assets.NOT_SHRUNK.name]
     assert not accepted.failed
 
 
@@ -108,7 +109,7 @@ def test_a_record_that_cannot_be_told_apart_is_shown_and_does_not_stop_the_sync(
     run = open_sync()
     outcome = fetch.fetch_listing(run)
     assert (outcome.result.status, outcome.blocked) == ("partial", False)
-    check = logged(engine, run, "product_listings")[checks.CODES_VALID]
+    check = logged(engine, run, "product_listings")[assets.CODES_VALID.name]
     assert (check["passed"], check["severity"]) == (False, "WARN")
     assert check["metadata"]["offending"] == 1
     assert len(check["metadata"]["offenders"]) == 1
@@ -136,7 +137,11 @@ def test_stock_that_was_not_answered_is_named_and_many_gaps_are_an_error(
     sandbox.fault(interface="stock", kind="refuse", county_code="310101", message="closed")
     outcome = fetch.fetch_stock(run)
     check = outcome.result.checks[0]
-    assert (check.name, check.passed, check.severity) == (checks.STOCK_ANSWERED, False, "ERROR")
+    assert (check.name, check.passed, check.severity) == (
+        assets.STOCK_ANSWERED.name,
+        False,
+        "ERROR",
+    )
     assert {offender["county_code"] for offender in check.offenders} == {"310101"}
     assert check.metadata["offending"] == outcome.result.failed
     assert len(check.offenders) == checks.SHOWN_OFFENDERS
@@ -157,11 +162,11 @@ def test_a_quantity_that_is_none_fails_its_check(
     answer = [{"secCode": "W1", "stock": quantity}]
     sandbox.fault(interface="stock", kind="answer", answer=answer, times=1)
     outcome = fetch.fetch_stock(run)
-    assert of(outcome)[checks.QUANTITIES_VALID] is False
+    assert of(outcome)[assets.QUANTITIES_VALID.name] is False
     assert outcome.result.checks[1].offenders[0]["sec_code"] == "W1"
 
 
-PRICE_COLUMNS = ["product_code", *rules.PRICE_COLUMNS]
+PRICE_COLUMNS = ["product_code", *product.PRICE_COLUMNS]
 
 
 def priced(*rows: tuple[Any, ...]) -> Any:
@@ -251,4 +256,4 @@ def test_a_load_that_does_not_add_up_is_taken_back_with_its_checks_in_the_log(
     assert all(outcome.failed for outcome in outcomes.values())
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM product").scalar() == 0
-    assert logged(engine, run, "product_stock")[checks.STOCK_ADDS_UP]["passed"] is False
+    assert logged(engine, run, "product_stock")[assets.STOCK_ADDS_UP.name]["passed"] is False

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from haier_pipeline import rules
 from haier_pipeline.catalog.load import VANISHED
+from haier_pipeline.domain import assets, product
+from haier_pipeline.domain.partition import today
 from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.catalog import SandboxCatalog
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.sync import checks, dealers
-from haier_pipeline.sync.run import today
+from haier_pipeline.sync import dealers
 
 Expect = Callable[..., dict[str, str]]
 Fault = dict[str, Any]
@@ -425,7 +425,7 @@ def test_a_first_market_price_of_zero_is_reported_and_waits_for_a_real_one(
     assert shop.product(code)["supply_price"] > 0
     result = ended["priced_products"].result
     assert f"{code}: marketPrice is 0" in result.message
-    flawed = next(check for check in result.checks if check.name == checks.QUOTES_UNDERSTOOD)
+    flawed = next(check for check in result.checks if check.name == assets.QUOTES_UNDERSTOOD.name)
     assert [offender["product_code"] for offender in flawed.offenders] == [code]
     expect(shop.sync(), everything="success")
     assert shop.prices()[code] == shop.product(code)["market_price"] > 0
@@ -442,7 +442,7 @@ def test_a_quote_that_does_not_count_changes_none_of_the_prices(
     def prices() -> Any:
         query = "SELECT * FROM product WHERE product_code = :code"
         (row,) = shop.rows(query, code=code)
-        return [row[name] for name in rules.PRICE_COLUMNS]
+        return [row[name] for name in product.PRICE_COLUMNS]
 
     before = prices()
     sandbox.fault(kind="malform", interface="prices", codes=[code], fields=fields, times=1)
@@ -463,7 +463,7 @@ def test_a_quote_without_an_invoice_price_takes_the_old_one_with_it_and_is_repor
     row = shop.product(code)
     assert (row["supply_price"], row["invoice_price"]) == (2100, None)
     result = ended["priced_products"].result
-    adds_up = next(check for check in result.checks if check.name == checks.INVOICE_ADDS_UP)
+    adds_up = next(check for check in result.checks if check.name == assets.INVOICE_ADDS_UP.name)
     assert [offender["product_code"] for offender in adds_up.offenders] == [code]
     heals()
 

@@ -17,11 +17,10 @@ from sqlalchemy import Engine
 
 from haier_pipeline.catalog import load as load_module
 from haier_pipeline.catalog.locks import partition_lock
+from haier_pipeline.domain.partition import SHANGHAI, Partition, today
 from haier_pipeline.errors import AlreadyRunning
-from haier_pipeline.rules import SHANGHAI
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync import derive, fetch
-from haier_pipeline.sync.run import today
 
 Expect = Callable[..., dict[str, str]]
 Process = subprocess.Popen[str]
@@ -70,7 +69,7 @@ def await_lock(engine: Engine) -> None:
     end = time.monotonic() + 5
     while True:
         try:
-            with partition_lock(engine, "haier", today()):
+            with partition_lock(engine, Partition("haier", today())):
                 return
         except AlreadyRunning:
             assert time.monotonic() < end

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from haier_pipeline.domain.partition import today
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.sandbox.catalog import SandboxCatalog
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync import fetch
-from haier_pipeline.sync.run import resumable, today
+from haier_pipeline.sync.run import resumable
 
 Expect = Callable[..., dict[str, str]]
 COUNTIES = ["110101", "310101"]

@@ -5,9 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.installation import Installation
 from haier_pipeline.sandbox import CREDENTIALS
-from haier_pipeline.sync.orders import Order
 from haier_pipeline.web.app import build_app
 from haier_pipeline.web.auth import new_token
 
@@ -21,7 +21,7 @@ OPERATOR_TOKEN, OPERATOR_ENTRY = new_token("olga", "operator")
 READER_TOKEN, READER_ENTRY = new_token("rita", "reader")
 
 
-def app_on(installation: Installation, launched: list[Order]) -> FastAPI:
+def app_on(installation: Installation, launched: list[SyncRequest]) -> FastAPI:
     """The app over an installation; orders are noted and nothing is started."""
     return build_app(installation, launch=launched.append, dagster_problem=lambda: None)
 

@@ -10,11 +10,11 @@ from cryptography.fernet import Fernet
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.installation import Installation
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.settings import Settings
-from haier_pipeline.sync.orders import Order
 from haier_pipeline_tests.web.callers import (
     API,
     OPERATOR_ENTRY,
@@ -53,13 +53,13 @@ def installation(new_installation: Callable[..., Installation]) -> Installation:
 
 
 @pytest.fixture
-def launched() -> list[Order]:
+def launched() -> list[SyncRequest]:
     """The orders that were launched: nothing is started here, that has tests of its own."""
     return []
 
 
 @pytest.fixture
-def app(installation: Installation, launched: list[Order]) -> FastAPI:
+def app(installation: Installation, launched: list[SyncRequest]) -> FastAPI:
     return app_on(installation, launched)
 
 

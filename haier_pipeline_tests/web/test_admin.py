@@ -8,8 +8,8 @@ import pytest
 from fastapi import FastAPI
 from starlette.routing import Mount
 
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.installation import Installation
-from haier_pipeline.sync.orders import Order
 from haier_pipeline.web.admin.app import build_admin
 from haier_pipeline.web.admin.sessions import LIFE_SECONDS, MOST_SESSIONS, Sessions
 from haier_pipeline.web.auth import MOST_FAILURES, Caller
@@ -202,7 +202,7 @@ def test_the_logins_of_one_caller_end_nobody_elses_session() -> None:
 
 
 def test_a_form_of_another_site_changes_nothing(
-    app: FastAPI, olga: Visitor, rita: Visitor, dealer: Any, launched: list[Order]
+    app: FastAPI, olga: Visitor, rita: Visitor, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     acts = [path for method, path in routes(app) if method == "POST" and path != "/login"]
     assert set(acts) == {*ACTS, "/logout"}
@@ -218,7 +218,7 @@ def test_a_form_of_another_site_changes_nothing(
 
 
 def test_a_reader_looks_and_does_not_act(
-    app: FastAPI, rita: Visitor, dealer: Any, launched: list[Order]
+    app: FastAPI, rita: Visitor, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     """Row 49."""
     number = str(dealer["id"])

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import CatalogError
 from haier_pipeline.installation import Installation
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.sync.orders import Order
 from haier_pipeline.web.app import build_app
 from haier_pipeline_tests.web.admin_visitor import ADMIN, Visitor, fields_of, forms
 from haier_pipeline_tests.web.callers import OPERATOR_TOKEN, SECRETS, app_on
@@ -221,7 +221,7 @@ def test_a_test_of_the_connection_says_what_came_of_it(
 
 
 def test_sync_now_starts_one_sync_however_often_the_form_is_sent(
-    olga: Visitor, shop: str, launched: list[Order]
+    olga: Visitor, shop: str, launched: list[SyncRequest]
 ) -> None:
     """Row 55."""
     form = fields_of(olga.page(shop), f"{ADMIN}/sync")
@@ -241,7 +241,7 @@ def test_sync_now_starts_one_sync_however_often_the_form_is_sent(
 
 
 def test_a_sync_that_cannot_be_started_is_said(installation: Installation, olga: Visitor) -> None:
-    def launch(order: Order) -> None:
+    def launch(order: SyncRequest) -> None:
         raise CatalogError(f"no process for {order.dealer}")
 
     app = build_app(installation, launch=launch, dagster_problem=lambda: None)

@@ -14,9 +14,8 @@ from fastapi import FastAPI
 from sqlalchemy import Engine, insert, text, update
 
 from haier_pipeline.catalog import browse, overview
-from haier_pipeline.catalog.log import SHANGHAI, STATUS_LABELS, TYPE_LABELS
+from haier_pipeline.catalog.log import STATUS_LABELS, TYPE_LABELS
 from haier_pipeline.catalog.tables import (
-    CHANGE_KINDS,
     brand,
     catalog_change,
     haier_sync_log,
@@ -25,8 +24,9 @@ from haier_pipeline.catalog.tables import (
     raw_partition,
     rejected_record,
 )
+from haier_pipeline.domain.partition import SHANGHAI, today
+from haier_pipeline.domain.product import CHANGE_KINDS
 from haier_pipeline.installation import Installation
-from haier_pipeline.sync.run import today
 from haier_pipeline.web import admin
 from haier_pipeline.web.admin import rendering
 from haier_pipeline.web.admin.charts import HEIGHT, Column, Part, draw

@@ -11,8 +11,8 @@ from sqlalchemy import Engine, insert, text, update
 from starlette.testclient import TestClient
 
 from haier_pipeline.catalog.tables import brand, haier_sync_log, product, rejected_record
+from haier_pipeline.domain.partition import today
 from haier_pipeline.installation import Installation
-from haier_pipeline.sync.run import today
 from haier_pipeline.web.models import CatalogPage, CatalogProduct, ChangesPage, StockPage
 from haier_pipeline_tests.web.callers import API
 

@@ -12,15 +12,14 @@ from sqlalchemy import text
 from starlette.testclient import TestClient
 
 from haier_pipeline.catalog import log
-from haier_pipeline.catalog.raw import Partition
+from haier_pipeline.domain.partition import Partition, today
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import CatalogError, DatabaseUnavailable
 from haier_pipeline.installation import Installation
 from haier_pipeline.orchestration import launch
-from haier_pipeline.orchestration.launch import ProcessLauncher, command
+from haier_pipeline.orchestration.launch import ProcessLauncher
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync import fetch
-from haier_pipeline.sync.orders import Order
-from haier_pipeline.sync.run import today
 from haier_pipeline.web.app import build_app
 from haier_pipeline_tests.web.callers import API, OPERATOR_TOKEN, caller
 
@@ -28,7 +27,7 @@ SYNC = f"{API}/sync/"
 
 
 def test_one_idempotency_key_starts_one_sync(
-    operator: TestClient, reader: TestClient, dealer: Any, launched: list[Order]
+    operator: TestClient, reader: TestClient, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     """Row 55."""
     key = {"Idempotency-Key": "order-1"}
@@ -54,7 +53,7 @@ def test_one_idempotency_key_starts_one_sync(
 
 
 def test_two_at_the_same_moment_start_one_sync(
-    operator: TestClient, dealer: Any, launched: list[Order]
+    operator: TestClient, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     """Row 55: "sync now" pressed twice."""
     answers: list[Any] = []
@@ -74,7 +73,7 @@ def test_two_at_the_same_moment_start_one_sync(
 
 
 def test_what_is_ordered_is_what_is_launched(
-    operator: TestClient, dealer: Any, launched: list[Order]
+    operator: TestClient, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     body = {
         "dealer": "shop",
@@ -87,17 +86,15 @@ def test_what_is_ordered_is_what_is_launched(
 
     assert answer.status_code == 202
     (order,) = launched
-    assert command(order)[3:] == [
-        "sync",
-        "--dealer=shop",
-        f"--run-id={order.run_id}",
-        "--json",
-        "--product-code=A1",
-        "--product-code=--B2",
-        "--county-code=110101",
-        "--no-prices",
-        "--accept-shrink",
-    ]
+    assert order == SyncRequest(
+        "shop",
+        ("A1", "--B2"),
+        ("110101",),
+        prices=False,
+        accept_shrink=True,
+        run_id=answer.json()["data"]["run_id"],
+    )
+    assert SyncRequest.from_json(order.to_json()) == order
 
 
 def test_an_order_that_cannot_be_meant_is_422(operator: TestClient, dealer: Any) -> None:
@@ -123,7 +120,7 @@ def test_an_order_that_cannot_be_meant_is_422(operator: TestClient, dealer: Any)
 def test_a_launch_that_fails_closes_its_row(
     installation: Installation, config: dict[str, Any]
 ) -> None:
-    def fail(order: Order) -> None:
+    def fail(order: SyncRequest) -> None:
         raise CatalogError("no room for a process")
 
     app = build_app(installation, launch=fail, dagster_problem=lambda: None)
@@ -255,7 +252,7 @@ def test_one_sync_of_a_dealer_waits_however_often_it_is_ordered(
     installation: Installation,
     config: dict[str, Any],
     dealer: Any,
-    launched: list[Order],
+    launched: list[SyncRequest],
 ) -> None:
     """Each start costs a process."""
     operator.post(f"{API}/config/", json={"name": "second", "config": config})
@@ -277,7 +274,7 @@ def test_one_sync_of_a_dealer_waits_however_often_it_is_ordered(
 
 
 def test_an_order_whose_process_is_gone_keeps_none_waiting(
-    operator: TestClient, installation: Installation, dealer: Any, launched: list[Order]
+    operator: TestClient, installation: Installation, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     operator.post(SYNC, json={})
     with installation.engine.begin() as connection:
@@ -289,13 +286,13 @@ def test_an_order_whose_process_is_gone_keeps_none_waiting(
 
 def test_a_key_belongs_to_what_began(installation: Installation, config: dict[str, Any]) -> None:
     """A launch that failed leaves the key free; one that worked keeps it."""
-    launched: list[Order] = []
+    launched: list[SyncRequest] = []
     errors: list[Exception] = [
         CatalogError("no room for a process"),
         DatabaseUnavailable("the database is away"),
     ]
 
-    def launch(order: Order) -> None:
+    def launch(order: SyncRequest) -> None:
         if errors:
             raise errors.pop(0)
         launched.append(order)
@@ -316,7 +313,7 @@ def test_a_key_belongs_to_what_began(installation: Installation, config: dict[st
 
 
 def test_a_key_of_a_sync_that_was_launched_and_failed_stays_its_own(
-    installation: Installation, operator: TestClient, dealer: Any, launched: list[Order]
+    installation: Installation, operator: TestClient, dealer: Any, launched: list[SyncRequest]
 ) -> None:
     key = {"Idempotency-Key": "once"}
     first = operator.post(SYNC, json={}, headers=key).json()["data"]["run_id"]

@@ -11,6 +11,7 @@ from typing import Any, Final
 from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from haier_pipeline.domain.request import SyncRequest
 from haier_pipeline.errors import Conflict, HaierError, InvalidConfig, InvalidInput, NotFound
 from haier_pipeline.platform.config import (
     DEFAULTS,
@@ -20,7 +21,7 @@ from haier_pipeline.platform.config import (
     TOKEN_PATH,
 )
 from haier_pipeline.sync.dealers import ENVIRONMENT_ID, SANDBOX_DEALER, Dealer, Trial
-from haier_pipeline.sync.orders import Order, place
+from haier_pipeline.sync.requests import accept
 from haier_pipeline.web.admin.rendering import render
 from haier_pipeline.web.admin.sessions import Form, Notice, OperatorsForm, Session, SessionHere
 from haier_pipeline.web.services import Services, ServicesHere
@@ -161,10 +162,10 @@ def start_sync(
     name, key = _text(form, "dealer"), _text(form, "key")
 
     def work() -> str:
-        order, _ = place(
+        order, _ = accept(
             services.engine,
             services.dealers,
-            Order(dealer=services.choose_dealer(name)),
+            SyncRequest(dealer=services.choose_dealer(name)),
             services.launch,
             caller=session.caller.name,
             key=key[:200] or None,

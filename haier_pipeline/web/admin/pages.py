@@ -18,12 +18,13 @@ from haier_pipeline.catalog.database import load_json
 from haier_pipeline.catalog.log import STATUS_LABELS, TYPE_LABELS, Entry
 from haier_pipeline.catalog.overview import DayOfSyncs, LastSync
 from haier_pipeline.catalog.pages import ProductFilter
-from haier_pipeline.catalog.tables import CHANGE_KINDS, RAW_TABLES
+from haier_pipeline.catalog.tables import RAW_TABLES
 from haier_pipeline.catalog.watch import LastLoads
+from haier_pipeline.domain.partition import today
+from haier_pipeline.domain.product import CHANGE_KINDS
 from haier_pipeline.errors import NotFound
 from haier_pipeline.sync import notices
 from haier_pipeline.sync.dealers import Dealer
-from haier_pipeline.sync.run import today
 from haier_pipeline.web.admin import charts
 from haier_pipeline.web.admin.asked import PAGE_ROWS, Asked
 from haier_pipeline.web.admin.charts import Chart, Column, Part

@@ -20,7 +20,8 @@ from fastapi import Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse
 
-from haier_pipeline.catalog.log import SHANGHAI, STATUS_LABELS, TYPE_LABELS
+from haier_pipeline.catalog.log import STATUS_LABELS, TYPE_LABELS
+from haier_pipeline.domain.partition import SHANGHAI
 from haier_pipeline.web.admin.sessions import Session
 from haier_pipeline.web.admin.words import CHANGE_LABELS, CHINESE
 from haier_pipeline.web.models import CONTROLS
