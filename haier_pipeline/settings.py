@@ -25,6 +25,19 @@ DEALER_VARIABLES: Mapping[str, str] = {
     "HAIER_COUNTY_CODES": "county_codes",
     "HAIER_CUSTOMER_PASSWORD": "customer_password",
     "HAIER_RATE_LIMIT": "rate_limit",
+    "HAIER_YLH_BASE_URL": "ylh_base_url",
+    "HAIER_YLH_CLIENT_ID": "ylh_client_id",
+    "HAIER_YLH_CLIENT_SECRET": "ylh_client_secret",
+    "HAIER_YLH_USERNAME": "ylh_username",
+    "HAIER_YLH_PASSWORD": "ylh_password",
+    "HAIER_YLH_SOURCE_SYSTEM": "ylh_source_system",
+    "HAIER_YLH_SHOP_NAME": "ylh_shop_name",
+    "HAIER_YLH_CALLBACK_APP_KEY": "ylh_callback_app_key",
+    "HAIER_YLH_CALLBACK_SECRET": "ylh_callback_secret",
+    "HAIER_YLH_CALLBACK_SECRET_PREVIOUS": "ylh_callback_secret_previous",
+    "HAIER_YLH_SELLER_CODE": "ylh_seller_code",
+    "HAIER_YLH_RATE_LIMIT": "ylh_rate_limit",
+    "HAIER_ORDER_CONFIRM_HOURS": "order_confirm_hours",
 }
 
 

@@ -178,7 +178,7 @@ def _code_or_none(value: object) -> str | None:
     return None if _is_blank(value) else _code(value)
 
 
-def _text(value: object) -> str | None:
+def read_text(value: object) -> str | None:
     """Any text, trimmed and of any length; a number as its digits; anything else is no text."""
     if isinstance(value, bool):
         return None
@@ -191,12 +191,12 @@ def _text(value: object) -> str | None:
 
 def _grade(value: object) -> str | None:
     """A code of one digit that may come as a flag does."""
-    return str(int(value)) if isinstance(value, bool) else _text(value)
+    return str(int(value)) if isinstance(value, bool) else read_text(value)
 
 
 def _texts(value: object) -> tuple[str, ...]:
     entries = value if isinstance(value, list | tuple) else [value]
-    return tuple(text for text in map(_text, entries) if text)
+    return tuple(text for text in map(read_text, entries) if text)
 
 
 def _flag(value: object) -> bool:
@@ -228,7 +228,7 @@ def _lenient(read: Callable[[object], Any]) -> Callable[[object], Any]:
 
 
 Code = Annotated[str, BeforeValidator(_code)]
-Text = Annotated[str | None, BeforeValidator(_text)]
+Text = Annotated[str | None, BeforeValidator(read_text)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 CodeOrNone = Annotated[str | None, BeforeValidator(_code_or_none)]
 Grade = Annotated[str | None, BeforeValidator(_grade)]
@@ -488,10 +488,10 @@ _STATUS_TIMES: Final = ("stateTime", "operateTime", "createTime", "sendDate", "d
 
 
 def _status(entry: Mapping[str, Any]) -> DeliveryStatus:
-    times = (_text(entry.get(name)) for name in _STATUS_TIMES)
+    times = (read_text(entry.get(name)) for name in _STATUS_TIMES)
     return DeliveryStatus(
         codes=tuple(code for name in _STATUS_CODES if (code := _lenient(_code)(entry.get(name)))),
-        words=tuple(word for name in _STATUS_WORDS if (word := _text(entry.get(name)))),
+        words=tuple(word for name in _STATUS_WORDS if (word := read_text(entry.get(name)))),
         at=next((time for time in times if time), None),
     )
 

@@ -7,14 +7,15 @@ rest, belongs elsewhere.
 
 import ipaddress
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     ValidationInfo,
@@ -32,6 +33,15 @@ HAIER_ENVIRONMENTS: Final = (
 #: These, and the host of the vendor's general example.
 HAIER_HOSTS: Final = frozenset({*HAIER_ENVIRONMENTS, "openplat.haier.net"})
 
+#: The order side's hosts, each with the environment it belongs to and the suffix of its services
+#: (contract, "Orders").
+ORDER_HOSTS: Final[Mapping[str, str]] = {
+    "dev.ylhtest.com": "-dev",
+    "pre.yilihuo.com": "-pre",
+    "www.yilihuo.com": "",
+}
+_ENVIRONMENT_OF_ORDERS: Final = dict(zip(HAIER_ENVIRONMENTS, ORDER_HOSTS, strict=True))
+
 TOKEN_PATH: Final = "/oauth2/auth"  # noqa: S105 - a path
 #: The path that some gateways serve in its place.
 OTHER_TOKEN_PATH: Final = "/oauth2/token"  # noqa: S105 - a path
@@ -39,6 +49,7 @@ OTHER_TOKEN_PATH: Final = "/oauth2/token"  # noqa: S105 - a path
 MAX_NAME_LENGTH: Final = 50
 MAX_CODE_LENGTH: Final = 50
 MAX_RATE_LIMIT: Final = 10_000
+MAX_CONFIRM_HOURS: Final = 8_760
 # Long texts would not fit into the key under which the processes of a client meet.
 _MAX_TEXT_LENGTH: Final = 500
 
@@ -108,15 +119,26 @@ def _county_codes(value: object) -> tuple[str, ...]:
     return tuple(codes)
 
 
-def _rate_limit(value: object) -> int:
-    if isinstance(value, str) and _RATE.fullmatch(value.strip()):
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MAX_RATE_LIMIT:
-        raise ValueError(f"must be a whole number from 1 to {MAX_RATE_LIMIT}")
-    return value
+def _whole_number(most: int) -> Callable[[object], int]:
+    def read(value: object) -> int:
+        if isinstance(value, str) and _RATE.fullmatch(value.strip()):
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+            raise ValueError(f"must be a whole number from 1 to {most}")
+        return value
+
+    return read
 
 
 def _url(value: object, info: ValidationInfo) -> str:
+    return _address(value, info, HAIER_HOSTS)
+
+
+def _order_url(value: object, info: ValidationInfo) -> str:
+    return _address(value, info, ORDER_HOSTS)
+
+
+def _address(value: object, info: ValidationInfo, own_hosts: Collection[str]) -> str:
     rule = "must be an https address without user, query or fragment"
     text = value.strip().rstrip("/") if isinstance(value, str) else ""
     if not _URL.fullmatch(text) or len(text) > _MAX_TEXT_LENGTH:
@@ -130,7 +152,7 @@ def _url(value: object, info: ValidationInfo) -> str:
     host = parts.hostname or ""
     allowed_hosts: Collection[str] = (info.context or {}).get("allowed_hosts", ())
     allowed = any(_allows(entry, host, port) for entry in allowed_hosts)
-    if not allowed and not (host in HAIER_HOSTS and port == 443):
+    if not allowed and not (host in own_hosts and port == 443):
         if parts.scheme != "https":
             raise ValueError(rule + ", or a loopback address allowed in HAIER_ALLOWED_HOSTS")
         raise ValueError("names a host that is neither Haier's nor allowed in HAIER_ALLOWED_HOSTS")
@@ -143,6 +165,9 @@ _Text = Annotated[str, BeforeValidator(_text)]
 _Secret = Annotated[SecretStr, BeforeValidator(_secret)]
 _Code = Annotated[str, BeforeValidator(_code)]
 _Url = Annotated[str, BeforeValidator(_url)]
+_OrderUrl = Annotated[str, BeforeValidator(_order_url)]
+_Rate = Annotated[int, BeforeValidator(_whole_number(MAX_RATE_LIMIT))]
+_Hours = Annotated[int, BeforeValidator(_whole_number(MAX_CONFIRM_HOURS))]
 
 
 class DealerConfig(BaseModel):
@@ -150,7 +175,8 @@ class DealerConfig(BaseModel):
 
     Made by `parse`, so that every instance is valid. Its ``repr`` shows no secret.
     ``county_codes`` are the customer's counties, ``rate_limit`` the calls a second that the client
-    may send.
+    may send. The keys of the order side are blank where they were not given: `require_orders` says
+    whether they can be used. ``order_confirm_hours``: how long a confirmation may take.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -167,61 +193,136 @@ class DealerConfig(BaseModel):
     seller_password: _Secret
     county_codes: Annotated[tuple[str, ...], BeforeValidator(_county_codes)] = ("110101",)
     customer_password: _Secret
-    rate_limit: Annotated[int, BeforeValidator(_rate_limit)] = 100
+    rate_limit: _Rate = 100
+    ylh_base_url: _OrderUrl = ""
+    ylh_client_id: _Text = ""
+    ylh_client_secret: _Secret = SecretStr("")
+    ylh_username: _Text = ""
+    ylh_password: _Secret = SecretStr("")
+    ylh_source_system: _Text = ""
+    ylh_shop_name: _Text = ""
+    ylh_callback_app_key: _Text = ""
+    ylh_callback_secret: _Secret = SecretStr("")
+    ylh_callback_secret_previous: _Secret = SecretStr("")
+    ylh_seller_code: _Code = ""
+    ylh_rate_limit: _Rate = 100
+    order_confirm_hours: _Hours = 24
+
+    _order_problems: Mapping[str, str] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def parse(
-        cls, name: str, values: Mapping[str, object], *, allowed_hosts: Collection[str] = ()
+        cls,
+        name: str,
+        values: Mapping[str, object],
+        *,
+        allowed_hosts: Collection[str] = (),
+        spares_orders: bool = False,
     ) -> "DealerConfig":
         """Check ``values`` and return the configuration of the dealer ``name``.
 
         ``allowed_hosts`` names hosts allowed beside Haier's own, as ``host`` (any port) or
-        ``host:port``. Plain HTTP is allowed only where such a host is a loopback address.
+        ``host:port``. Plain HTTP is allowed only where such a host is a loopback address. With
+        ``spares_orders`` a key of the order side that is at fault counts as left out, until
+        `require_orders` is asked: it stops no sync of the catalog.
 
         Raises `InvalidConfig` with one sentence that names every field at fault, unknown ones
         included, and never a value (fault matrix, rows 46 and 51).
         """
         given = {str(key): value for key, value in values.items() if not is_blank(value)}
-        base_url, token_url = addresses(given)
-        filled = {**given, "base_url": base_url, "token_url": token_url}
+        filled = {**given, **followed(given)}
         if "password" in given:
             filled.setdefault("customer_password", given["password"])
         # A name among the values would be a key that nobody knows.
         unknown = sorted(key for key in values if key not in FIELDS)
         problems = {str(key)[:MAX_NAME_LENGTH]: "is not a known field" for key in unknown}
         known = {key: value for key, value in filled.items() if key in FIELDS}
-        try:
-            config = cls.model_validate(
-                {**known, "name": name}, context={"allowed_hosts": allowed_hosts}
-            )
-        except ValidationError as error:
-            # A value that only follows another is at fault where the other is.
-            problems |= {
-                key: problem
-                for key, problem in _problems(error).items()
-                if key in given or key not in _FOLLOWS
-            }
-        else:
-            if not problems and _is_mixed(config):
-                problems = {
-                    "base_url": "and token_url lead to two different environments of Haier's",
-                    "token_url": "can be left out: it follows base_url",
-                }
-        if problems:
+        spared: dict[str, str] = {}
+        config, faults = cls._checked(name, known, allowed_hosts)
+        # A value that only follows another is at fault where the other is.
+        faults = {
+            key: fault for key, fault in faults.items() if key in given or key not in _FOLLOWS
+        }
+        if spares_orders:
+            spared = {key: fault for key, fault in faults.items() if key in ORDER_FIELDS}
+            if spared:
+                known = {key: value for key, value in known.items() if key not in spared}
+                config, faults = cls._checked(name, known, allowed_hosts)
+        problems |= faults
+        if problems or config is None:
             sentence = "; ".join(f"{key} {problem}" for key, problem in problems.items())
             raise InvalidConfig(
                 f"The configuration of the dealer is not valid: {sentence}.", tuple(problems)
             )
+        config._order_problems = spared  # noqa: SLF001 - its own class made it
         return config
+
+    @classmethod
+    def _checked(
+        cls, name: str, values: Mapping[str, object], allowed_hosts: Collection[str]
+    ) -> "tuple[DealerConfig | None, dict[str, str]]":
+        """The configuration, and what is wrong with which key; None where the model refuses it."""
+        try:
+            config = cls.model_validate(
+                {**values, "name": name}, context={"allowed_hosts": allowed_hosts}
+            )
+        except ValidationError as error:
+            return None, _problems(error)
+        if _is_mixed(config):
+            return config, {
+                "base_url": "and token_url lead to two different environments of Haier's",
+                "token_url": "can be left out: it follows base_url",
+            }
+        if _mixes_orders(config):
+            return config, {
+                "ylh_base_url": "and base_url lead to two different environments; leave"
+                " ylh_base_url out where base_url is Haier's: it follows it"
+            }
+        return config, {}
+
+    @property
+    def has_orders(self) -> bool:
+        """Whether anything of the order side is configured, if only a part or wrongly."""
+        given = {key for key in ORDER_REQUIRED if not _is_unset(getattr(self, key))}
+        return bool(given - _FOLLOWS) or bool(self._order_problems)
+
+    def require_orders(self) -> None:
+        """Raise `InvalidConfig` unless everything that the order side needs is there.
+
+        The sentence names every key that is missing or at fault, and never a value.
+        """
+        problems = dict(self._order_problems)
+        for key in ORDER_REQUIRED:
+            if _is_unset(getattr(self, key)):
+                problems.setdefault(key, "is missing")
+        if problems:
+            sentence = "; ".join(f"{key} {problem}" for key, problem in problems.items())
+            raise InvalidConfig(
+                f"The order settings of the dealer {self.name} are not complete: {sentence}.",
+                tuple(problems),
+            )
+
+    @property
+    def callback_secrets(self) -> tuple[str, ...]:
+        """The secrets that callbacks may be signed with, the present one first; none is blank."""
+        both = (self.ylh_callback_secret, self.ylh_callback_secret_previous)
+        return tuple(secret.get_secret_value() for secret in both if not _is_unset(secret))
 
     @property
     def origin(self) -> str:
         """Where the platform counts this client's calls: scheme, host and port of the base URL."""
         return origin(self.base_url)
 
+    @property
+    def order_origin(self) -> str:
+        """As `origin`, of the order side."""
+        return origin(self.ylh_base_url)
+
 
 # The keys that follow another where they are left out.
-_FOLLOWS: Final = frozenset({"token_url", "base_url", "customer_password"})
+_FOLLOWS: Final = frozenset(
+    {"token_url", "base_url", "customer_password", "ylh_base_url", "ylh_seller_code"}
+)
 
 _MODEL_FIELDS: Final = {
     key: field for key, field in DealerConfig.model_fields.items() if key != "name"
@@ -235,12 +336,36 @@ SECRET_FIELDS: Final[frozenset[str]] = frozenset(
     key for key, field in _MODEL_FIELDS.items() if field.annotation is SecretStr
 )
 
+#: The keys whose values are whole numbers.
+NUMBER_FIELDS: Final[frozenset[str]] = frozenset(
+    key for key, field in _MODEL_FIELDS.items() if field.annotation is int
+)
+
+#: The keys of the order side, all optional; and those without which it cannot be used.
+ORDER_FIELDS: Final[tuple[str, ...]] = tuple(
+    key for key in FIELDS if key.startswith(("ylh_", "order_"))
+)
+ORDER_REQUIRED: Final[tuple[str, ...]] = tuple(
+    key
+    for key in ORDER_FIELDS
+    if key not in NUMBER_FIELDS and key not in ("ylh_callback_secret_previous", "ylh_seller_code")
+)
+
+
+def _is_unset(value: object) -> bool:
+    return not (value.get_secret_value() if isinstance(value, SecretStr) else value)
+
+
 #: What a key is worth where it is left out, null or blank. ``token_url`` follows ``base_url`` (see
-#: `addresses`), ``customer_password`` is that of ``password``; what is neither is required.
+#: `followed`), ``customer_password`` is that of ``password``; the order side's keys have none.
 DEFAULTS: Final[Mapping[str, object]] = {
-    key: field.default for key, field in _MODEL_FIELDS.items() if not field.is_required()
+    key: field.default
+    for key, field in _MODEL_FIELDS.items()
+    if not field.is_required() and not _is_unset(field.default)
 }
-REQUIRED: Final[frozenset[str]] = frozenset(FIELDS) - DEFAULTS.keys() - _FOLLOWS
+REQUIRED: Final[frozenset[str]] = (
+    frozenset(key for key, field in _MODEL_FIELDS.items() if field.is_required()) - _FOLLOWS
+)
 
 
 def is_blank(value: object) -> bool:
@@ -260,6 +385,43 @@ def addresses(values: Mapping[str, object]) -> tuple[object, object]:
     if is_blank(token_url):
         token_url = f"{_origin_as_written(base_url)}{TOKEN_PATH}"
     return base_url, token_url
+
+
+def followed(values: Mapping[str, object]) -> dict[str, object]:
+    """The keys that follow others, secrets left aside, with what they are worth here.
+
+    Beside the two of `addresses`: ``ylh_base_url`` is that of the environment of ``base_url``, and
+    blank where that is none of Haier's; ``ylh_seller_code`` is the ``customer_code``.
+    """
+    base_url, token_url = addresses(values)
+    found: dict[str, object] = {"base_url": base_url, "token_url": token_url}
+    order_host = _ENVIRONMENT_OF_ORDERS.get(_environment(base_url) or "")
+    for key, other in (
+        ("ylh_base_url", order_host and f"https://{order_host}"),
+        ("ylh_seller_code", values.get("customer_code")),
+    ):
+        value = other if is_blank(values.get(key)) else values[key]
+        if not is_blank(value):
+            found[key] = value
+    return found
+
+
+def _environment(url: object) -> str | None:
+    """The environment of Haier's that an address belongs to, by its host at the gateway."""
+    parts = _split(url)
+    host = (parts.hostname or "") if parts is not None else ""
+    if host in HAIER_ENVIRONMENTS:
+        return host
+    # The only address that the vendor prints below its fourth host is one for tests.
+    is_test = parts is not None and host in HAIER_HOSTS and "gateway-test" in parts.path
+    return HAIER_ENVIRONMENTS[0] if is_test else None
+
+
+def _split(url: object) -> SplitResult | None:
+    try:
+        return urlsplit(str(url).strip())
+    except ValueError:
+        return None
 
 
 def _origin_as_written(url: object) -> object:
@@ -282,6 +444,21 @@ def origin(url: object) -> str:
 def _is_mixed(config: DealerConfig) -> bool:
     hosts = {urlsplit(url).hostname for url in (config.base_url, config.token_url)}
     return len(hosts & HAIER_HOSTS) > 1
+
+
+def _mixes_orders(config: DealerConfig) -> bool:
+    """Whether orders would go to another environment than the catalog comes from.
+
+    A trial must never send a real delivery: beside a platform on this machine, too, no host of
+    Haier's takes orders. A gateway of the operator's own belongs to no environment.
+    """
+    orders = urlsplit(config.ylh_base_url).hostname or ""
+    if orders not in ORDER_HOSTS:
+        return False
+    environment = _environment(config.base_url)
+    if environment is None:
+        return is_loopback(urlsplit(config.base_url).hostname or "")
+    return _ENVIRONMENT_OF_ORDERS[environment] != orders
 
 
 def _problems(error: ValidationError) -> dict[str, str]:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Any, Final
 
-from haier_pipeline.platform.transport import BrokenError, Reply, decode
+from haier_pipeline.platform.transport import BrokenError, ExchangeError, Reply, decode
 
 
 class Step(Enum):
@@ -57,10 +57,11 @@ class Verdict:
         return self.step is Step.DONE or (self.step is Step.REFUSE and not is_redirect)
 
 
-def classify(outcome: Reply | BrokenError) -> Verdict:
+def classify(outcome: Reply | ExchangeError) -> Verdict:
     """Say what an answer, or its absence, means for the call (fault matrix, rows 1 to 9)."""
-    if isinstance(outcome, BrokenError):
-        return Verdict(Step.REPEAT, problem=str(outcome))
+    if isinstance(outcome, ExchangeError):
+        step = Step.REPEAT if isinstance(outcome, BrokenError) else Step.REFUSE
+        return Verdict(step, problem=str(outcome))
     status = outcome.status
     answer = None
     try:
@@ -75,7 +76,7 @@ def classify(outcome: Reply | BrokenError) -> Verdict:
         answer = refused
     meaning = status
     if (status < 300 or status == 400) and isinstance(answer, Mapping):
-        meaning = _status_named(answer) or status
+        meaning = status_named(answer) or status
     step = Step.REFUSE
     if meaning == 401:
         step = Step.RENEW
@@ -186,7 +187,7 @@ def reason(answer: object) -> str:
     if not isinstance(answer, Mapping):
         return ""
     for key in _REASONS:
-        said = _said(answer.get(key))
+        said = said_in(answer.get(key))
         if said:
             return said
     return reason(answer.get("data"))
@@ -199,11 +200,11 @@ def _beside(envelope: Mapping[str, Any]) -> Any:
 
 def _says_no(envelope: Mapping[str, Any]) -> bool:
     success = envelope.get("success")
-    flag = None if success is None else _FLAGS.get(str(success).strip().lower())
+    flag = read_flag(success)
     if flag is False or (flag is None and success is not None):
         return True
     code = envelope.get("code")
-    number = _number(code)
+    number = read_number(code)
     if number is not None:
         if number == 1 or 400 <= number < 600:
             return True
@@ -215,18 +216,24 @@ def _says_no(envelope: Mapping[str, Any]) -> bool:
     return envelope.get("data") is None and not _beside(envelope) and bool(reason(envelope))
 
 
-def _number(code: object) -> int | None:
+def read_flag(value: object) -> bool | None:
+    """A flag of an envelope, however it is spelled; None where it is missing or none."""
+    return None if value is None else _FLAGS.get(str(value).strip().lower())
+
+
+def read_number(code: object) -> int | None:
+    """A code of an envelope as a number; None where it is none."""
     if isinstance(code, bool) or not isinstance(code, int | Decimal | str):
         return None
     text = str(code).strip()
     return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else None
 
 
-def _status_named(envelope: Mapping[str, Any]) -> int | None:
+def status_named(envelope: Mapping[str, Any]) -> int | None:
     """The status in place of which the envelope came: 401, 429 or one of 5xx (rows 6 and 8)."""
     said = " ".join(text for key in _REASONS for text in _texts(envelope.get(key)))
     for key in ("code", "errCode"):
-        number = _number(envelope.get(key))
+        number = read_number(envelope.get(key))
         if number in (401, 429):
             return number
         if number is not None and 500 <= number < 600:
@@ -237,7 +244,8 @@ def _status_named(envelope: Mapping[str, Any]) -> int | None:
     return next((status for status, pattern in _WORDS if pattern.search(words)), None)
 
 
-def _said(value: object) -> str:
+def said_in(value: object) -> str:
+    """What a field of an envelope says for people; empty where that is nothing."""
     return "; ".join(text for text in _texts(value) if text.lower() not in _SAYS_NOTHING)
 
 

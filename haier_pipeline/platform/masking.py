@@ -42,6 +42,7 @@ _CODES: Final = frozenset(
         *("saleGroupCode", "payerAccountCode", "orderCode", "deliveryRecordCode", "recordCode"),
         *("logisticsCode", "logisticsNo", "expNo", "expNoList", "barcodes", "itemModel"),
         *("stateCode", "statusCode", "orderStatus", "deliveryModel"),
+        *("barCodes", "snNo", "orderNo", "ylhOrderCode"),
     }
 )
 #: Wire names whose values are amounts or quantities of the contract, as long as they look like one.

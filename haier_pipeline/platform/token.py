@@ -28,6 +28,9 @@ _RENEW_BEFORE_END_SECONDS: Final = 600.0
 # What may stand in a header: one printable word. Anything else could smuggle in another header.
 _WORD: Final = re.compile(r"(?:bearer\s+)?([\x21-\x7e]+)", re.IGNORECASE)
 
+_TYPE: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,30}")
+_FORM: Final = re.compile(rf"({_TYPE.pattern} )?")
+
 #: The two forms of the header, the vendor's own first (contract, "Token").
 BARE: Final = ""
 BEARER: Final = "Bearer "
@@ -39,11 +42,12 @@ _PROBE_SECONDS: Final = 2.0
 
 @dataclass(frozen=True, repr=False)
 class Token:
-    """What a token answer says: the token, and how many seconds it holds from when it was asked
-    for."""
+    """What a token answer says: the token, how many seconds it holds from when it was asked for,
+    and its ``type``, the word that the order side wants in front of it."""
 
     secret: str
     life_seconds: float
+    type: str = "Bearer"
 
 
 def parse_token(answer: object) -> Token | None:
@@ -60,8 +64,15 @@ def parse_token(answer: object) -> Token | None:
             value = place.get(name)
             word = _WORD.fullmatch(value.strip()) if isinstance(value, str) else None
             if word is not None:
-                return Token(word[1], _life(place.get("expires_in")))
+                return Token(
+                    word[1], _life(place.get("expires_in")), _type(place.get("token_type"))
+                )
     return None
+
+
+def _type(value: object) -> str:
+    word = value.strip() if isinstance(value, str) else ""
+    return word if _TYPE.fullmatch(word) else "Bearer"
 
 
 def _life(value: object) -> float:
@@ -158,7 +169,9 @@ class TokenKeeper:
     at half its life; its age is measured by the monotonic clock, from before it was asked for
     (row 41). ``show`` is told every token that is used, so that it can be masked.
 
-    Which form the platform takes is found out by one call while the others wait, and kept.
+    Which form the platform takes is found out by one call while the others wait, and kept. Where
+    it ``sends_token_type``, there is one form alone: the type that came with the token, a blank,
+    and the token (order side).
     """
 
     def __init__(
@@ -167,7 +180,10 @@ class TokenKeeper:
         store: TokenStore,
         stop: Interruption,
         show: Callable[[str], None],
+        *,
+        sends_token_type: bool = False,
     ) -> None:
+        self._sends_token_type = sends_token_type
         self._fetch = fetch
         self._store = store
         self._stop = stop
@@ -250,10 +266,11 @@ class TokenKeeper:
             self._raise_failure(began)
             if credential is not self._credential or self._taken() is not None:
                 return
-            is_old = credential.is_other_form and credential.made_at < began
+            is_last_form = credential.is_other_form or self._sends_token_type
+            is_old = is_last_form and credential.made_at < began
             if credential.is_known or is_old:
                 self._renewed(is_proven=False)
-            elif not credential.is_other_form:
+            elif not is_last_form:
                 self._credential = credential.in_other_form()
             else:
                 self._credential = None
@@ -304,7 +321,8 @@ class TokenKeeper:
             raise
         life = token.life_seconds
         seconds = began + life - min(_RENEW_BEFORE_END_SECONDS, life / 2) - time.monotonic()
-        credential = Credential(token.secret, self._form, made_at=began, is_proven=is_proven)
+        form = f"{token.type} " if self._sends_token_type else self._form
+        credential = Credential(token.secret, form, made_at=began, is_proven=is_proven)
         note = self._note(credential)
         version = self._store.put(note, seconds, known=self._version)
         if is_proven:
@@ -339,7 +357,8 @@ def _read_note(note: str | None) -> dict[str, Any]:
     good = (
         isinstance(kept, dict)
         and isinstance(kept.get("token"), str)
-        and kept.get("form") in (BARE, BEARER)
+        and isinstance(kept.get("form"), str)
+        and _FORM.fullmatch(kept["form"]) is not None
         and isinstance(kept.get("address"), str)
         and isinstance(kept.get("proven"), bool)
     )

@@ -18,7 +18,7 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from email.utils import parsedate_to_datetime
@@ -63,6 +63,10 @@ class MisconfiguredError(UntrustedError):
     way."""
 
 
+#: Completes a request before it is sent, as requests has it.
+Auth = Callable[[requests.PreparedRequest], requests.PreparedRequest]
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An HTTP answer, read to its end.
@@ -86,13 +90,19 @@ class Exchange:
 
     def __init__(self, *, connections: int, stop: Interruption) -> None:
         self._session = requests.Session()
-        self._session.mount("https://", _BoundedAdapter(connections, stop))
-        self._session.mount("http://", _BoundedAdapter(connections, stop))
+        self._sending = _Sending()
+        self._session.mount("https://", _BoundedAdapter(connections, stop, self._sending))
+        self._session.mount("http://", _BoundedAdapter(connections, stop, self._sending))
         self._lookup = threading.Lock()
         self._routes: dict[str, dict[str, Any]] = {}
 
     def close(self) -> None:
         self._session.close()
+
+    @property
+    def has_sent(self) -> bool:
+        """Whether any byte of the last `post` of this thread has left for the platform."""
+        return self._sending.has_begun
 
     def post(
         self,
@@ -101,7 +111,7 @@ class Exchange:
         *,
         seconds: float,
         most_bytes: int,
-        auth: Callable[[requests.PreparedRequest], requests.PreparedRequest] | None = None,
+        auth: Auth | None = None,
     ) -> Reply:
         """Send ``body`` and read the whole answer within ``seconds`` and ``most_bytes``.
 
@@ -124,6 +134,7 @@ class Exchange:
         )
         if auth is not None:
             request = auth(request)
+        self._sending.has_begun = False
         route = self._route(url)
         response = None
         try:
@@ -221,9 +232,10 @@ def decode(body: bytes) -> Any:
         raise BrokenError("the answer is not JSON") from None
 
 
-def encode(body: Mapping[str, Any]) -> bytes:
-    """Encode a request's body."""
-    return simplejson.dumps(dict(body), ensure_ascii=False).encode()
+def encode(body: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    """Encode a request's body: an object, or a bare list."""
+    content = dict(body) if isinstance(body, Mapping) else list(body)
+    return simplejson.dumps(content, ensure_ascii=False).encode()
 
 
 def _number(text: str) -> Decimal | str:
@@ -287,14 +299,40 @@ class _DeadlineResponse(http.client.HTTPResponse):
         self.fp = io.BufferedReader(_DeadlineReader(sock, raw, interruption))
 
 
+class _Sending(threading.local):
+    """Whether a thread's request has begun to leave."""
+
+    has_begun = False
+
+
+class _NotingConnection(HTTPConnection):
+    """A connection that notes the first byte of a request: from then on it may have arrived."""
+
+    sending: _Sending
+
+    def send(self, data: Any) -> None:
+        if self.sock is None and self.auto_open:
+            self.connect()
+        self.sending.has_begun = True
+        super().send(data)
+
+    def _tunnel(self) -> None:
+        try:
+            super()._tunnel()
+        finally:
+            # What has been sent so far was for the proxy.
+            self.sending.has_begun = False
+
+
 class _BoundedAdapter(HTTPAdapter):
     """requests' adapter over connections whose answers have a deadline."""
 
-    def __init__(self, connections: int, stop: Interruption) -> None:
+    def __init__(self, connections: int, stop: Interruption, sending: _Sending) -> None:
         answer = staticmethod(partial(_DeadlineResponse, interruption=stop))
+        own = {"response_class": answer, "sending": sending}
         self._connections = {
-            "http": type("_Connection", (HTTPConnection,), {"response_class": answer}),
-            "https": type("_TlsConnection", (HTTPSConnection,), {"response_class": answer}),
+            "http": type("_Connection", (_NotingConnection,), own),
+            "https": type("_TlsConnection", (_NotingConnection, HTTPSConnection), own),
         }
         super().__init__(pool_connections=4, pool_maxsize=connections)
 

@@ -23,9 +23,12 @@ from haier_pipeline.platform.config import (
     DEFAULTS,
     FIELDS,
     MAX_NAME_LENGTH,
+    NUMBER_FIELDS,
+    ORDER_FIELDS,
     SECRET_FIELDS,
     DealerConfig,
     addresses,
+    followed,
     is_blank,
     origin,
     split_counties,
@@ -36,6 +39,11 @@ SANDBOX_DEALER = "sandbox"
 #: Stands for the dealer of the environment where a stored one has its id; those begin at 1.
 ENVIRONMENT_ID = 0
 TEST_ATTEMPT_SECONDS = 10.0
+
+_ORDER_HOSTS_SECRETS = ("ylh_client_secret", "ylh_password")
+_PLATFORMS_SECRETS = tuple(
+    key for key in FIELDS if key in SECRET_FIELDS and key not in ORDER_FIELDS
+)
 
 logger = logging.getLogger(__name__)
 
@@ -139,24 +147,25 @@ class Dealers:
         return [name]
 
     def config(self, name: str) -> DealerConfig:
-        """The checked configuration of a dealer.
+        """The checked configuration of a dealer; what is wrong with its order settings stops only
+        who asks for them.
 
         Raises:
             InvalidConfig: a key is missing, malformed or cannot be decrypted.
             InvalidInput: there is no such dealer.
         """
         if name == ENVIRONMENT_DEALER and "client_id" in self._environment:
-            return DealerConfig.parse(name, self._environment, allowed_hosts=self._allowed_hosts)
+            return self._parse(name, self._environment)
         stored = configs.read(self._engine, name, self._secrets)
         if stored is not None:
             self._warn_of_unknown_keys(name, stored)
             return self._parse(name, stored)
         if name == SANDBOX_DEALER:
-            # Pace and counties can be tried out on the sandbox too.
+            # Pace, counties and patience can be tried out on the sandbox too.
             chosen = {
                 key: value
                 for key, value in self._environment.items()
-                if key in ("county_codes", "rate_limit")
+                if key == "county_codes" or key in NUMBER_FIELDS
             }
             return DealerConfig.parse(
                 name, {**self._sandbox(), **chosen}, allowed_hosts=("127.0.0.1",)
@@ -197,7 +206,9 @@ class Dealers:
     def _parse(self, name: str, values: Mapping[str, object]) -> DealerConfig:
         """The configuration in a stored row, of which only the known keys are read."""
         known = {key: value for key, value in values.items() if key in FIELDS}
-        return DealerConfig.parse(name, known, allowed_hosts=self._allowed_hosts)
+        return DealerConfig.parse(
+            name, known, allowed_hosts=self._allowed_hosts, spares_orders=True
+        )
 
     def _warn_of_unknown_keys(self, name: str, stored: Mapping[str, object]) -> None:
         unknown = _unknown_keys(stored)
@@ -430,16 +441,21 @@ class Dealers:
         after: Mapping[str, object],
         changes: Mapping[str, object],
     ) -> None:
-        pairs = zip(("base_url", "token_url"), addresses(before), addresses(after), strict=True)
-        moved = [key for key, old, new in pairs if origin(old) != origin(new)]
-        missing = tuple(
-            key for key in FIELDS if key in SECRET_FIELDS and before.get(key) and key not in changes
-        )
-        if moved and missing:
+        old, new = followed(before), followed(after)
+        moved: list[str] = []
+        missing: list[str] = []
+        for key in ("base_url", "token_url", "ylh_base_url"):
+            # Each host is sent secrets of its own; what callbacks are signed with goes to nobody.
+            secrets = _ORDER_HOSTS_SECRETS if key == "ylh_base_url" else _PLATFORMS_SECRETS
+            again = [name for name in secrets if before.get(name) and name not in changes]
+            if origin(old.get(key, "")) != origin(new.get(key, "")) and again:
+                moved.append(key)
+                missing += [name for name in again if name not in missing]
+        if missing:
             raise InvalidConfig(
                 f"{' and '.join(moved)} names another host; give its secrets again: "
                 + ", ".join(missing),
-                missing,
+                tuple(missing),
             )
 
 
@@ -476,16 +492,16 @@ def _public(stored: object) -> dict[str, Any]:
     """The keys that are no secret. Unknown keys are only named elsewhere: nobody knows what they
     hold."""
     values = stored if isinstance(stored, Mapping) else {}
-    followed = dict(zip(("base_url", "token_url"), addresses(values), strict=True))
+    others = followed(values)
     shown: dict[str, Any] = {}
     for key in FIELDS:
         if key in SECRET_FIELDS:
             continue
-        value = followed.get(key, values.get(key))
+        value = others.get(key, values.get(key))
         value = DEFAULTS.get(key) if is_blank(value) else value
         if key == "county_codes":
             shown[key] = [str(code) for code in split_counties(value)]
-        elif key == "rate_limit":
+        elif key in NUMBER_FIELDS:
             # A row may have been written by hand; what is no number shows as none.
             shown[key] = int(str(value)) if str(value).isdecimal() else None
         else:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from haier_pipeline.platform import client as client_module
+from haier_pipeline.platform import calls
 from haier_pipeline.platform.client import HaierClient
 from haier_pipeline.platform.config import DealerConfig
 from haier_pipeline.sandbox import CREDENTIALS
@@ -50,7 +50,7 @@ def dealer_at() -> Callable[..., DealerConfig]:
 @pytest.fixture
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shortens the waits between attempts; how long they are has a test of its own."""
-    monkeypatch.setattr(client_module, "BACKOFF_SECONDS", 0.005)
+    monkeypatch.setattr(calls, "BACKOFF_SECONDS", 0.005)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from haier_pipeline.catalog import log
 from haier_pipeline.catalog.database import open_engine
 from haier_pipeline.catalog.tables import FINAL_STATUSES
 from haier_pipeline.domain.partition import today
-from haier_pipeline.platform import client as client_module
+from haier_pipeline.platform import calls
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.catalog import SandboxCatalog
 from haier_pipeline.sandbox.process import SandboxProcess
@@ -181,7 +181,7 @@ def shop(
     """A dealer without rows yet. Whatever the test did, log and secrets must be in order."""
     caplog.set_level("DEBUG")
     # How long the client waits between attempts has tests of its own.
-    monkeypatch.setattr(client_module, "BACKOFF_SECONDS", 0.005)
+    monkeypatch.setattr(calls, "BACKOFF_SECONDS", 0.005)
     dealer_variables["customer_password"] = CANARY
     sandbox.set(products=PRODUCTS)
     shop = Shop(engine, open_sync)
