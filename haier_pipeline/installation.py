@@ -21,6 +21,7 @@ from haier_pipeline.server.files import open_private, private_home
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.settings import Settings
 from haier_pipeline.sync.dealers import Dealers
+from haier_pipeline.sync.order_book import Orders
 from haier_pipeline.sync.run import Progress, SyncRun
 
 SANDBOX_PRODUCTS = 300
@@ -110,6 +111,11 @@ class Installation:
         with suppress(InvalidInput):
             dealers.bind_old_secrets()
         return dealers
+
+    @cached_property
+    def orders(self) -> Orders:
+        """The retail orders; whoever uses them without a key is told so."""
+        return Orders(self.engine, self.dealers, self._secret_keys)
 
     def open_run(
         self,

@@ -18,7 +18,6 @@ from typing import Any, Final
 
 from haier_pipeline.domain.partition import SHANGHAI
 
-
 MAX_NUMBER_LENGTH: Final = 64
 MAX_CODE_LENGTH: Final = 100
 MAX_QUANTITY: Final = 1_000_000
@@ -78,11 +77,13 @@ class Order:
         return hashlib.sha256(json.dumps(values, ensure_ascii=True).encode()).hexdigest()
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is odd and no reason to refuse the order, a sentence each."""
+    def warnings(self) -> tuple[tuple[str, str], ...]:
+        """What is odd and no reason to refuse the order: the field and the end of a sentence."""
         return tuple(
-            f"items[{number}].actual_price {item.actual_price} is not retail_price"
-            f" {item.retail_price} - discount_amount {item.discount_amount}"
+            (
+                f"items[{number}].actual_price",
+                f"is {item.actual_price:f}, not retail_price less discount_amount",
+            )
             for number, item in enumerate(self.items, 1)
             if item.actual_price != item.retail_price - item.discount_amount
         )
@@ -299,8 +300,8 @@ def _parse(value: object, line: int, item_lines: Mapping[int, int]) -> Order | t
         problems.append(Problem(at, so_id, name, problem))
 
     raw_items = value.get("items")
-    read = _read_fields({key: one for key, one in value.items() if key != "items"},
-                        _ORDER_FIELDS, "", lambda name, problem: note(line, name, problem))  # fmt: skip
+    shared = {key: one for key, one in value.items() if key != "items"}
+    read = _read_fields(shared, _ORDER_FIELDS, "", lambda name, problem: note(line, name, problem))
     items: list[Item] = []
     if not isinstance(raw_items, list | tuple) or not raw_items:
         note(line, "items", "must be a list of at least one item")
@@ -314,7 +315,7 @@ def _parse(value: object, line: int, item_lines: Mapping[int, int]) -> Order | t
                 note(at, prefix, "must be an object with the fields of an item")
                 continue
             got = _read_fields(one, _ITEM_FIELDS, prefix + ".",
-                               lambda name, problem, at=at: note(at, name, problem))  # type: ignore[misc]  # fmt: skip
+                               lambda name, problem, at=at: note(at, name, problem))  # fmt: skip
             if got.keys() >= _REQUIRED & _ITEM_FIELDS.keys():
                 items.append(Item(**got))
     if not problems:
@@ -444,12 +445,11 @@ def _parse_json(text: str) -> Parsed:
                 at = _skip(text, at)
                 if text[at : at + 1] == ",":
                     at = _skip(text, at + 1)
-                elif text[at : at + 1] != "]":
-                    raise ValueError("a comma or ] is missing")
+                else:
+                    _expect(text[at : at + 1] == "]", "a comma or ] is missing")
             at += 1
         at = _skip(text, at)
-        if at < len(text):
-            raise ValueError("there is more behind its end")
+        _expect(at == len(text), "there is more behind its end")
     except json.JSONDecodeError as error:
         return Parsed(problems=(Problem(error.lineno, "", "", f"is not JSON: {error.msg}"),))
     except (ValueError, IndexError, RecursionError) as error:
@@ -459,6 +459,11 @@ def _parse_json(text: str) -> Parsed:
         return Parsed(problems=(Problem(line_of(min(at, len(text))), "", "",
                                         f"is not JSON: {said}"),))  # fmt: skip
     return parse_orders(values, lines)
+
+
+def _expect(is_there: bool, otherwise: str) -> None:
+    if not is_there:
+        raise ValueError(otherwise)
 
 
 def _skip(text: str, at: int) -> int:
@@ -484,9 +489,11 @@ def _parse_csv(text: str) -> Parsed:
     header_line, cells = rows[0]
     header = [cell.strip() for cell in cells]
     known = {*ORDER_FIELDS, *ITEM_FIELDS}
-    for name in header:
-        if name not in known:
-            problems.append(Problem(header_line, "", _shown(name), "is not a known column"))
+    problems += [
+        Problem(header_line, "", _shown(name), "is not a known column")
+        for name in header
+        if name not in known
+    ]
     problems += [
         Problem(header_line, "", name, "is missing as a column")
         for name in (*ORDER_FIELDS, *ITEM_FIELDS)

@@ -133,10 +133,14 @@ class Fact:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A parcel: when tracking named it first, and when it arrived, if it has."""
+    """A parcel: when tracking named it first, and when it arrived, if it has.
+
+    ``has_left`` is false of a delivery record that has no parcel yet.
+    """
 
     first_seen_at: datetime
     delivered_at: datetime | None = None
+    has_left: bool = True
 
 
 @dataclass(frozen=True)
@@ -249,8 +253,8 @@ class _Cancel:
 def _read_cancel(fact: Fact, lines: Sequence[Line]) -> _Cancel:
     if fact.data is None:
         # Taken away with the personal data; what it came to stands in its kind.
-        gives = {"cancelled": "all", "partly_cancelled": "part", "cancel_refused": "none"}
-        return _Cancel(fact, gives.get(fact.kind), None, 0)
+        kinds = {"cancelled": "all", "partly_cancelled": "part", "cancel_refused": "none"}
+        return _Cancel(fact, kinds.get(fact.kind), None, 0)
     state = state_said(fact.data)
     said = quantities_said(fact.data)
     given = spread(lines, said) if said is not None else {}
@@ -484,7 +488,7 @@ class _Facts:
         have_all = all(parcel.delivered_at is not None for parcel in self.parcels)
         if have_all and (self.parcels or self.decided == "delivered"):
             return "delivered", None
-        if self.parcels:
+        if any(parcel.has_left for parcel in self.parcels) or self.decided == "delivered":
             return "shipped", None
         refusal = self.refusal()
         if refusal is not None:
@@ -544,11 +548,12 @@ class _Facts:
         end = deciding.fact.at if deciding is not None else None
         if self.decided == "cancelled" and self.resolved is not None:
             end = self.resolved.at
+        parcels = [parcel for parcel in self.parcels if parcel.has_left]
         if state != "cancelled" or end is None:
-            return list(self.parcels)
+            return parcels
         return [
             parcel
-            for parcel in self.parcels
+            for parcel in parcels
             if parcel.first_seen_at > end
             or (parcel.delivered_at is not None and parcel.delivered_at > end)
         ]

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from haier_pipeline.catalog import configs
+from haier_pipeline.catalog.orders.store import has_open_orders
 from haier_pipeline.catalog.pace import SharedLedger
 from haier_pipeline.catalog.tokens import SharedTokens
 from haier_pipeline.errors import Conflict, InvalidConfig, InvalidInput, NotFound, PlatformError
@@ -33,6 +34,7 @@ from haier_pipeline.platform.config import (
     origin,
     split_counties,
 )
+from haier_pipeline.platform.orders import OrdersClient
 
 ENVIRONMENT_DEALER = "haier"
 SANDBOX_DEALER = "sandbox"
@@ -190,6 +192,36 @@ class Dealers:
             ),
             **options,
         )
+
+    def orders_client(self, config: DealerConfig, **options: Any) -> OrdersClient:
+        """A client of the order side for a dealer, to be closed; ``options`` are `OrdersClient`'s.
+
+        Pace and token are shared as in `client`; a token is of a user, so two users of one client
+        have one each.
+
+        Raises:
+            InvalidConfig: the order settings are not complete.
+        """
+        secret = f"{config.ylh_client_secret.get_secret_value()}\0"
+        return OrdersClient(
+            config,
+            ledger=SharedLedger(self._engine, config.ylh_client_id, config.order_origin),
+            tokens=SharedTokens(
+                self._engine,
+                f"{config.ylh_client_id} {config.ylh_username}",
+                config.order_origin,
+                secret + config.ylh_password.get_secret_value(),
+            ),
+            **options,
+        )
+
+    def sharing_source(self, config: DealerConfig) -> list[str]:
+        """The dealers, disabled ones too, that push under the same ``ylh_source_system``."""
+        names = configs.of_source(self._engine, config.ylh_source_system)
+        own = self._environment.get("ylh_source_system")
+        if own == config.ylh_source_system and "client_id" in self._environment:
+            names.append(ENVIRONMENT_DEALER)
+        return names
 
     def _rates_of_sharers(self, config: DealerConfig) -> list[int]:
         found = configs.active_of_client(self._engine, config.client_id)
@@ -357,10 +389,16 @@ class Dealers:
         """Forget the dealer's configuration; its catalog, answers and log stay.
 
         Raises:
-            Conflict: the dealer comes from the environment.
+            Conflict: the dealer comes from the environment, or has orders that are not ended.
             NotFound: there is no such dealer.
         """
         self._refuse_environment(number)
+        name = configs.get(self._engine, number).name
+        if has_open_orders(self._engine, name):
+            raise Conflict(
+                f"the dealer {name} has orders that are not ended; Haier's answers to them need it:"
+                " disable it instead"
+            )
         configs.remove(self._engine, number)
 
     def test(self, name: str) -> Trial:

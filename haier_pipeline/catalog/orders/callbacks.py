@@ -110,15 +110,17 @@ def _keep(store: OrderStore, connection: Connection, dealer: str, received: Rece
     return Kept(order_id, "stored" if stored is not None else "repeated")
 
 
-def apply_pending(store: OrderStore, order_id: int | None = None) -> int:
+def apply_pending(store: OrderStore, order_id: int | None = None, *, is_sweep: bool = False) -> int:
     """Apply what was stored and not applied yet, of one order or of all; returns how many orders.
+
+    A sweep also looks whether the order of a callback that was nobody's has come meanwhile.
 
     An order whose callbacks cannot be applied does not keep the others waiting: it is said in the
     program's log, and tried again at the next call.
     """
 
     def waiting(connection: Connection) -> list[int]:
-        if order_id is None:
+        if is_sweep:
             match_unknown(connection)
         rows = connection.execute(
             text(

@@ -134,7 +134,14 @@ def request_reschedule(
         }
         written = {name: time.isoformat() for name, time in times.items() if time is not None}
         event_id = _note(connection, dealer, row["id"], "rescheduled", f"by {by}", written)
-        return Requested(row["id"], event_id, so_id, row["haier_order_no"], **times)
+        return Requested(
+            row["id"],
+            event_id,
+            so_id,
+            row["haier_order_no"],
+            distribution_at=times["distribution_at"],
+            install_at=times["install_at"],
+        )
 
     return transaction(store.engine, work)
 

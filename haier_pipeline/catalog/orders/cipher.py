@@ -1,4 +1,4 @@
-"""Personal data at rest: authenticated encryption bound to its place, and a digest to find a mobile.
+"""Personal data at rest: authenticated encryption bound to its place, a digest to find a mobile.
 
 Keys are derived from those of ``HAIER_SECRET_KEY``, so that one variable rotates everything, and a
 ciphertext of one purpose is worth nothing in another.
@@ -73,10 +73,10 @@ class OrderCipher:
             return None
         place = _place(dealer, so_id, column)
         try:
-            if not stored.startswith(_MARK):
-                raise ValueError
             content = base64.urlsafe_b64decode(stored.removeprefix(_MARK))
         except ValueError:
+            content = b""
+        if not stored.startswith(_MARK):
             content = b""
         for cipher in self._ciphers if len(content) > _NONCE_BYTES else ():
             try:

@@ -11,7 +11,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from haier_pipeline.catalog.database import dump_json, transaction
-from haier_pipeline.catalog.orders.store import OrderStore, OwnEvent
+from haier_pipeline.catalog.orders.store import HAS_LEFT, OrderStore, OwnEvent
 from haier_pipeline.catalog.tables import NUMBER_LENGTH, order_picture
 
 #: How long an order is watched after it arrived, and after it was cancelled with parcels.
@@ -23,8 +23,7 @@ WATCHED_CANCELLED: Final = timedelta(days=30)
 class Followed:
     """An order that Haier has and that is not ended, or is watched.
 
-    ``since``: when Haier had it. ``codes``: its delivery records known so far, of them ``open``
-    those that have not arrived. ``wants_pictures``: it has arrived, and none were found yet.
+    ``since``: when Haier had it. ``wants_pictures``: it has arrived, and none were found yet.
     """
 
     order_id: int
@@ -38,13 +37,20 @@ class Followed:
 
 @dataclass(frozen=True)
 class FoundParcel:
-    """One parcel of an order, as tracking names it."""
+    """One parcel of an order, as tracking names it; without a number, carrier and serial numbers
+    only its delivery record is known, and it has not left."""
 
     delivery_record_code: str
     tracking_no: str
     carrier_code: str | None = None
     carrier_name: str | None = None
     serial_numbers: tuple[str, ...] = ()
+
+    @property
+    def has_left(self) -> bool:
+        return bool(
+            self.tracking_no or self.carrier_code or self.carrier_name or self.serial_numbers
+        )
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,18 @@ def save_parcels(
                     for (number, record, tracking_no), parcel in rows.items()
                 ],
             )
-        fresh = sorted(set(rows) - known)
+            # A record that has a parcel now was known without one before.
+            connection.execute(
+                text(
+                    f"DELETE FROM order_parcel WHERE order_id = ANY(:ids) AND NOT {HAS_LEFT}"
+                    " AND EXISTS (SELECT FROM order_parcel p WHERE p.order_id ="
+                    " order_parcel.order_id AND p.delivery_record_code ="
+                    " order_parcel.delivery_record_code AND p.tracking_no <> '')"
+                ),
+                {"ids": ids},
+            )
+        changed = sorted(set(rows) - known)
+        fresh = [key for key in changed if rows[key].has_left]
         if fresh:
             store.note(
                 connection,
@@ -162,7 +179,8 @@ def save_parcels(
                     for number, record, tracking_no in fresh
                 ],
             )
-            store.settle(connection, sorted({number for number, _, _ in fresh}))
+        if changed:
+            store.settle(connection, sorted({number for number, _, _ in changed}))
         connection.execute(
             text("UPDATE retail_order SET tracked_at = clock_timestamp() WHERE id = ANY(:ids)"),
             {"ids": ids},

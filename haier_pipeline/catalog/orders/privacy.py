@@ -7,6 +7,7 @@ state, amounts, products, parcels, and of callbacks what tells a repetition from
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
@@ -34,7 +35,6 @@ def remove_old(engine: Engine, days: int) -> Removed:
     Without an end it is counted from the last event - a note is none - or the day of delivery,
     whichever is later. That of an order that was not sent yet stays.
     """
-    # Whatever happened last is no later than its last change, so most rows need no second look.
     due = text(
         "SELECT id FROM retail_order WHERE people_removed_at IS NULL AND NOT state = ANY(:unsent)"
         " AND CASE WHEN ended_at IS NOT NULL THEN ended_at ELSE GREATEST("
@@ -94,6 +94,7 @@ def _remove(connection: Connection, ids: Collection[int]) -> None:
     connection.execute(
         text(
             f"UPDATE retail_order SET {emptied}, people_removed_at = clock_timestamp(),"
+            " state_reason = CASE WHEN state <> 'cancelled' THEN state_reason END,"
             " updated_at = clock_timestamp() WHERE id = ANY(:ids)"
         ),
         bound,
@@ -120,18 +121,18 @@ def _remove(connection: Connection, ids: Collection[int]) -> None:
 def encrypt_anew(store: OrderStore) -> tuple[int, int]:
     """Encrypt all personal data under the newest key; returns of how many orders, and how many
     could not be read with the keys there are."""
-    last = changed = unreadable = 0
-    while True:
-        rows = transaction(store.engine, lambda connection: _encrypt_chunk(store, connection, last))
-        changed += rows[1]
-        unreadable += rows[2]
-        if rows[0] is None:
-            return changed, unreadable
-        last = rows[0]
+    changed = unreadable = 0
+    last: int | None = 0
+    while last is not None:
+        work = partial(_encrypt_chunk, store, last)
+        last, encrypted, closed = transaction(store.engine, work)
+        changed += encrypted
+        unreadable += closed
+    return changed, unreadable
 
 
 def _encrypt_chunk(
-    store: OrderStore, connection: Connection, after: int
+    store: OrderStore, after: int, connection: Connection
 ) -> tuple[int | None, int, int]:
     rows = (
         connection.execute(

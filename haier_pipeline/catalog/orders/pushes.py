@@ -136,7 +136,7 @@ def claim(
         ).mappings():
             items.setdefault(item["order_id"], []).append(item)
         # What a commit whose answer was lost has begun already.
-        begun = dict(
+        begun: dict[int, Any] = dict(
             connection.execute(
                 text(
                     "SELECT order_id, payload FROM order_event WHERE order_id = ANY(:ids)"

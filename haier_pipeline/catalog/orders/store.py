@@ -59,12 +59,13 @@ MaskWords = Callable[..., str]
 class Added:
     """What came of orders that were given: numbers stored now, known already, and refusals.
 
-    Where anything is refused, nothing was stored.
+    Where anything is refused, nothing was stored. ``warnings``: what is odd and was stored.
     """
 
     stored: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
     refused: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -267,6 +268,11 @@ class OrderStore:
             for name in PERSONAL
         }
 
+    def personal_of(self, dealer: str, so_id: str) -> dict[str, str | None]:
+        """The personal columns of an order, for use with Haier; nobody looks at them."""
+        with translated(self.engine), self.engine.connect() as connection:
+            return self.personal(find(connection, dealer, so_id))
+
     def order_of(self, row: RowMapping, items: Sequence[RowMapping]) -> Order:
         """A stored order in its form."""
         personal = self.personal(row)
@@ -356,7 +362,15 @@ class OrderStore:
             whole = self._shown(row, whole=viewer is not None)
             whole["items"] = _without_order(connection, retail_order_item, number, "position")
             whole["events"] = _without_order(connection, order_event, number, "id")
-            whole["parcels"] = _without_order(connection, order_parcel, number, "first_seen_at")
+            parcels = _without_order(connection, order_parcel, number, "first_seen_at")
+            whole["parcels"] = [
+                parcel
+                for parcel in parcels
+                if parcel["tracking_no"]
+                or parcel["carrier_code"]
+                or parcel["carrier_name"]
+                or parcel["serial_numbers"]
+            ]
             pictures = _without_order(connection, order_picture, number, "first_seen_at")
             if viewer is None:
                 pictures = [{**picture, "url": "****", "description": None} for picture in pictures]
@@ -399,9 +413,7 @@ class OrderStore:
             connection, "retail_order_item", bound, "order_id, position", _ITEM_COLUMNS
         )
         events = _grouped(connection, "order_event", bound, "order_id, id", _EVENT_COLUMNS)
-        parcels = _grouped(
-            connection, "order_parcel", bound, "order_id", "order_id, first_seen_at, delivered_at"
-        )
+        parcels = _grouped(connection, "order_parcel", bound, "order_id", _PARCEL_COLUMNS)
         found: dict[int, Standing] = {}
         for row in rows:
             number = row["id"]
@@ -419,10 +431,9 @@ class OrderStore:
             now = standing(
                 lines,
                 facts,
-                [Arrival(one["first_seen_at"], one["delivered_at"]) for one in
-                 parcels.get(number, ())],
+                [_arrival(parcel) for parcel in parcels.get(number, ())],
                 may_have_arrived=row["may_have_arrived"],
-            )  # fmt: skip
+            )
             self._write(connection, row, items.get(number, ()), facts, now)
             found[number] = now
         return found
@@ -434,8 +445,8 @@ class OrderStore:
         kind = callback_kind(event["method"] or "", event["payload"], lines)
         if event["payload"] is None:
             kind = "unclear"
-        fact = _fact({**event, "kind": kind})
         kept = (self.words(row, event["detail"]), self.data(row, event["payload"]))
+        fact = _fact({**event, "kind": kind, "detail": kept[0]})
         if row["people_removed_at"] is not None:
             kept = (None, None)
         connection.execute(
@@ -497,7 +508,7 @@ class OrderStore:
             number = resolved[-1].external_order_no
         values: dict[str, Any] = {
             "state": now.state,
-            "state_reason": self.words(row, now.reason),
+            "state_reason": now.reason,
             "haier_order_no": number,
             "attention": list(now.attention),
             "pushed_at": now.pushed_at,
@@ -548,6 +559,12 @@ _QUANTITIES: Final = ("received_quantity", "returned_quantity", "rejected_quanti
 _ITEM_COLUMNS: Final = (
     f"order_id, position, product_code, quantity, is_gift, {', '.join(_QUANTITIES)}"
 )
+# A delivery record without any of these has no parcel yet: it has not left.
+HAS_LEFT: Final = (
+    "(tracking_no <> '' OR carrier_code IS NOT NULL OR carrier_name IS NOT NULL"
+    " OR serial_numbers <> '[]')"
+)
+_PARCEL_COLUMNS: Final = f"order_id, first_seen_at, delivered_at, {HAS_LEFT} AS has_left"
 _EVENT_COLUMNS: Final = (
     "order_id, id, kind, created_at, method, sent_at, external_order_no, signature, payload,"
     " detail, applied_at"
@@ -697,6 +714,10 @@ def _fact(event: Mapping[str, Any] | RowMapping) -> Fact:
         data=event["payload"],
         detail=event["detail"],
     )
+
+
+def _arrival(parcel: RowMapping) -> Arrival:
+    return Arrival(parcel["first_seen_at"], parcel["delivered_at"], has_left=parcel["has_left"])
 
 
 def _first_number(facts: Iterable[Fact]) -> str | None:
