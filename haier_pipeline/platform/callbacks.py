@@ -10,11 +10,12 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from haier_pipeline.domain.partition import SHANGHAI
 from haier_pipeline.errors import InvalidSignature
 from haier_pipeline.platform.answers import clean, read_amount
 
@@ -26,7 +27,6 @@ OUT_OF_STOCK: Final = "hmm.scm_heorder.oostock"
 MOST_FIELDS: Final = 50
 #: A longer number cannot be one of an order's.
 _MOST_NUMBER_LENGTH: Final = 200
-_CHINA: Final = timezone(timedelta(hours=8))
 _TIME: Final = re.compile(r"[0-9]{14}")
 
 
@@ -194,7 +194,7 @@ def _time(text: str) -> datetime | None:
     if not _TIME.fullmatch(text.strip()):
         return None
     try:
-        return datetime.strptime(text.strip(), "%Y%m%d%H%M%S").replace(tzinfo=_CHINA)
+        return datetime.strptime(text.strip(), "%Y%m%d%H%M%S").replace(tzinfo=SHANGHAI)
     except ValueError:
         return None
 

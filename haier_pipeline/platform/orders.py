@@ -8,7 +8,7 @@ no environment.
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Generic, Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from requests.auth import HTTPBasicAuth
 
+from haier_pipeline.domain.partition import SHANGHAI
 from haier_pipeline.errors import (
     CallRefused,
     Cancelled,
@@ -42,8 +43,8 @@ MOST_SO_ID_LENGTH: Final = 64
 #: No appliance is sold so many at a time; and a sum of quantities stays an integer everywhere.
 _MOST_PIECES: Final = 10**6
 _MOST_DECIMALS: Final = 8
+_NO_AMOUNT: Final = f"must be an exact amount from 0, of at most {_MOST_DECIMALS} decimals"
 
-_CHINA: Final = timezone(timedelta(hours=8))
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 #: Milliseconds of thirteen digits: September 2001 to 2286.
 _MILLISECONDS: Final = range(10**12, 10**13)
@@ -176,9 +177,7 @@ def _order_problems(order: OrderRequest) -> dict[str, str]:
         for name, problem in _item_problems(item).items():
             problems[f"items[{position}].{name}"] = problem
     if not _is_amount(order.total_amount):
-        problems["total_amount"] = (
-            f"must be an exact amount from 0, of at most {_MOST_DECIMALS} decimals"
-        )
+        problems["total_amount"] = _NO_AMOUNT
     elif not problems:
         total = sum((item.quantity * item.actual_price for item in order.items), Decimal(0))
         if total != order.total_amount:
@@ -199,7 +198,7 @@ def _item_problems(item: OrderItem) -> dict[str, str]:
         problems["quantity"] = f"must be a whole number from 1 to {_MOST_PIECES}"
     for name in ("retail_price", "actual_price", "discount_amount"):
         if not _is_amount(getattr(item, name)):
-            problems[name] = f"must be an exact amount from 0, of at most {_MOST_DECIMALS} decimals"
+            problems[name] = _NO_AMOUNT
     return problems
 
 
@@ -229,8 +228,8 @@ def milliseconds(moment: datetime) -> int:
 def end_of_day(day: date) -> datetime:
     """23:59:59 of a day in China; of an aware time, that of its day in China."""
     if isinstance(day, datetime):
-        day = day.astimezone(_CHINA).date()
-    return datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=_CHINA)
+        day = day.astimezone(SHANGHAI).date()
+    return datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=SHANGHAI)
 
 
 def _pushed(order: OrderRequest, dealer: DealerConfig) -> dict[str, Any]:

@@ -60,6 +60,9 @@ def _arguments(arguments: Sequence[str] | None) -> tuple[argparse.Namespace, Set
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--counties", help="where there are warehouses; default: everywhere")
     parser.add_argument(
+        "--orders", default=":memory:", metavar="FILE", help="where orders are kept"
+    )
+    parser.add_argument(
         "--with-parent", action="store_true", help="end when standard input is closed"
     )
     chosen = parser.parse_args(arguments)
@@ -90,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _noted)
     # Ctrl-C reaches the whole terminal group; a parent still has to finish its last calls.
     signal.signal(signal.SIGINT, signal.SIG_IGN if chosen.with_parent else _noted)
-    with running_sandbox(settings, faults=faults, port=chosen.port) as running:
+    with running_sandbox(
+        settings, faults=faults, port=chosen.port, orders=chosen.orders
+    ) as running:
         sys.stdout.write(json.dumps({"url": running.url}) + "\n")
         sys.stdout.flush()
         if chosen.with_parent:

@@ -391,11 +391,32 @@ class SandboxCatalog:
                 steps = [moment for moment in moments if moment.date() <= date]
                 kind = (number + place) % 3
                 lists[kind].append(record | _DELIVERIES[kind](order_code, begun, steps, draw))
+        return self.in_lists(lists)
+
+    @staticmethod
+    def in_lists(lists: Sequence[list[Record]]) -> dict[str, list[Record]]:
+        """The answer that holds these deliveries: central warehouse, own delivery, courier."""
         return {
             "getAllLogisticsInfoByOrderCode": lists[0],
             "getStockDeliveryLogisticsRecord": lists[1],
             "getStockDeliveryLogisticsRecordThirdparty": lists[2],
         }
+
+    def delivery(
+        self, order_code: str, place: int, begun: dt.datetime, steps: Sequence[dt.datetime]
+    ) -> tuple[int, Record]:
+        """One delivery (``place`` from 0) of an order that was really taken, and its list's place.
+
+        ``steps`` are the moments, naive and of China, at which it was sent, under way, delivered,
+        as far as it has come.
+        """
+        draw = Draw(self.seed, "logistics", order_code, place)
+        kind = (int(order_code[-2:]) + place) % 3
+        record = {
+            "deliveryRecordCode": f"{order_code}.F{place + 1}",
+            "deliveryRecordDetailDtoList": [self._sent(draw)],
+        }
+        return kind, record | _DELIVERIES[kind](order_code, begun, steps, draw)
 
     def _sent(self, draw: Draw) -> Record:
         product = _product(self.seed, draw.below(max(1, self.products)))

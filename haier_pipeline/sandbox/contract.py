@@ -4,10 +4,11 @@ Reading a request and saying what is wrong with it; answers, tokens and rates ar
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from haier_pipeline.sandbox import CREDENTIALS
+from haier_pipeline.sandbox import CREDENTIALS, order_contract
 
 TOKEN_PATHS = ("/oauth2/auth", "/oauth2/token")
 
@@ -24,6 +25,7 @@ PATHS = {
     f"{_STOCK}/get-available-stock-open": "stock",
     f"{_FINANCE}/get-payer-account-balance-by-customer-code": "balance",
     f"{_LOGISTICS}/get-thirdparty-logistics-info-by-order-code-auth": "logistics",
+    **order_contract.PATHS,
 }
 
 MOST_CODES = 20
@@ -71,6 +73,7 @@ class Call:
     token: str
     form: str
     client: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
     codes: tuple[str, ...] = field(init=False)
     county: str | None = field(init=False)
 

@@ -16,7 +16,7 @@ from typing import Any
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.sandbox.catalog import Record
 from haier_pipeline.sandbox.contract import Call
-from haier_pipeline.sandbox.report import INTERFACES
+from haier_pipeline.sandbox.report import INTERFACES, TOKEN_INTERFACES
 
 
 def _is_text(value: object) -> bool:
@@ -102,14 +102,14 @@ KINDS: Mapping[str, Kind] = {
     # The connection is reset: "before" the answer or in mid-"body".
     "reset": Kind({"when": lambda value: value in ("before", "body")}),
     # All tokens are forgotten, so this call is a 401.
-    "revoke": Kind({}, (), INTERFACES[1:]),
+    "revoke": Kind({}, (), tuple(name for name in INTERFACES if name not in TOKEN_INTERFACES)),
     "redirect": Kind({"location": _is_text, "status": _is_status}),
     # 200 without a body.
     "empty": Kind(),
     # JSON null.
     "null": Kind(),
     # The answer of the token interface.
-    "token": Kind({"answer": _is_anything}, ("answer",), ("token",)),
+    "token": Kind({"answer": _is_anything}, ("answer",), TOKEN_INTERFACES),
     # Any JSON as the answer, or any text.
     "answer": Kind({"answer": _is_anything, "text": _is_text}, ("answer", "text")),
     # Some codes are left out: these, or a fraction of them.

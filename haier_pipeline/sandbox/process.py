@@ -25,7 +25,8 @@ class SandboxProcess:
     ``latency_ms`` bounds the time of an answer, ``rate`` the calls a second of one client (0: no
     limit), ``date`` pins the catalog's day (None: today in Shanghai), ``faults`` are rules as in
     ``faults``; any further setting of ``server.Settings`` can be changed with ``set``. ``port`` 0
-    takes a free one.
+    takes a free one. ``orders`` is the file in which the order side keeps its orders, in memory
+    where it is left out.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class SandboxProcess:
         seed: int = 1,
         counties: Sequence[str] = (),
         port: int = 0,
+        orders: Path | None = None,
     ) -> None:
         options = {
             "--port": port,
@@ -52,6 +54,8 @@ class SandboxProcess:
             options["--date"] = str(date)
         if counties:
             options["--counties"] = ",".join(counties)
+        if orders is not None:
+            options["--orders"] = orders
         self._command = [sys.executable, "-m", "haier_pipeline.sandbox", "--with-parent"]
         for name, value in options.items():
             self._command += [name, str(value)]
@@ -133,9 +137,29 @@ class SandboxProcess:
         now: dict[str, Any] = self._control("POST", "settings", settings)
         return now
 
-    def reset(self, *, faults: bool = False, tokens: bool = False) -> None:
-        """Forgets the report; the faults and the tokens too where asked."""
-        self._control("POST", "reset", {"faults": faults, "tokens": tokens})
+    def reset(self, *, faults: bool = False, tokens: bool = False, orders: bool = False) -> None:
+        """Forgets the report; the faults, the tokens and the orders too where asked."""
+        self._control("POST", "reset", {"faults": faults, "tokens": tokens, "orders": orders})
+
+    def orders(self) -> list[dict[str, Any]]:
+        """The orders that it has taken, as they stand."""
+        orders: list[dict[str, Any]] = self._control("GET", "orders")
+        return orders
+
+    def tell(self, so_id: str, do: str, **more: Any) -> dict[str, Any]:
+        """Has an order do something at once; see ``orders.Desk.tell``."""
+        order: dict[str, Any] = self._control("POST", "orders", {"so_id": so_id, "do": do, **more})
+        return order
+
+    def callbacks(self) -> list[dict[str, Any]]:
+        """The callbacks that there were, sent or kept."""
+        callbacks: list[dict[str, Any]] = self._control("GET", "callbacks")
+        return callbacks
+
+    def call_back(self, **wish: Any) -> list[dict[str, Any]]:
+        """Calls the dealer back now and returns the answers; see ``orders.Desk.send``."""
+        answers: list[dict[str, Any]] = self._control("POST", "callbacks", wish)
+        return answers
 
     def _control(self, method: str, topic: str, value: object = None) -> Any:
         connection = http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=30)

@@ -8,7 +8,11 @@ import threading
 from collections import Counter, deque
 from typing import Any
 
-INTERFACES = ("token", "listing", "prices", "stock", "balance", "logistics")
+#: Those of the gateway and those of the order side, the one that gives tokens first.
+CATALOG_INTERFACES = ("token", "listing", "prices", "stock", "balance", "logistics")
+ORDER_INTERFACES = ("order_token", "push", "cancel", "reschedule", "pictures", "tracking")
+INTERFACES = CATALOG_INTERFACES + ORDER_INTERFACES
+TOKEN_INTERFACES = ("token", "order_token")
 
 
 class Window:
@@ -58,7 +62,10 @@ class Report:
             self._last = now
             size = self._arrivals.setdefault(client, Window()).add(now)
             self._busiest = max(self._busiest, size)
-            if interface != "token" and _key(interface, client, body) in self._answered:
+            if (
+                interface not in TOKEN_INTERFACES
+                and _key(interface, client, body) in self._answered
+            ):
                 self._repeated += 1
 
     def asked(self, interface: str, codes: tuple[str, ...], county: str | None) -> None:

@@ -13,6 +13,7 @@ import json
 import random
 import secrets
 import socketserver
+import sqlite3
 import sys
 import threading
 import time
@@ -24,17 +25,19 @@ from typing import Any
 
 from haier_pipeline.domain.partition import SHANGHAI
 from haier_pipeline.errors import InvalidInput
-from haier_pipeline.sandbox import CREDENTIALS, contract, wire
+from haier_pipeline.sandbox import CREDENTIALS, contract, order_contract, wire
 from haier_pipeline.sandbox.catalog import Record, SandboxCatalog, as_in_v1_0_7
 from haier_pipeline.sandbox.contract import Call
 from haier_pipeline.sandbox.faults import Faults, Rule, altered
-from haier_pipeline.sandbox.report import Report, Window
+from haier_pipeline.sandbox.orders import Desk, Refused
+from haier_pipeline.sandbox.report import ORDER_INTERFACES, Report, Window
 from haier_pipeline.sandbox.settings import Settings
 from haier_pipeline.sandbox.wire import Reply
 
 _HTML = b"<!DOCTYPE html><html><head><title>502</title></head><body>Bad gateway</body></html>"
 _SOCKET_KINDS = frozenset({"truncate", "gzip_truncate", "oversize", "gzip_bomb", "drip", "reset"})
 _MOST_BODY_BYTES = 16_000_000
+_TICK_SECONDS = 0.1
 
 
 _OPENINGS = {
@@ -57,9 +60,17 @@ def _new_token(client: str) -> str:
 
 
 class Sandbox:
-    """The stand-in for the platform: give it calls, it answers. Thread-safe."""
+    """The stand-in for the platform: give it calls, it answers. Thread-safe.
 
-    def __init__(self, settings: Settings | None = None, faults: Sequence[Rule] = ()) -> None:
+    ``orders`` is the file that the order side keeps its orders in; in memory by default.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        faults: Sequence[Rule] = (),
+        orders: str = ":memory:",
+    ) -> None:
         self.faults = Faults()
         self.faults.add(faults)
         self.seen = Report()
@@ -67,11 +78,13 @@ class Sandbox:
         self._lock = threading.Lock()
         self._tokens: dict[str, float] = {}
         self._owners: dict[str, str] = {}
+        self._of_orders: set[str] = set()
         self._windows: dict[str, Window] = {}
         self._whole_listing: bytes | None = None
         self.settings = Settings()
         self.catalog = SandboxCatalog()
         self.use(settings or Settings())
+        self.desk = Desk(orders, lambda: self.settings, lambda: self.catalog)
 
     def use(self, settings: Settings) -> None:
         with self._lock:
@@ -82,8 +95,8 @@ class Sandbox:
     def today(self) -> dt.date:
         return self.settings.date or dt.datetime.now(SHANGHAI).date()
 
-    def reset(self, *, faults: bool = False, tokens: bool = False) -> None:
-        """Forgets what was seen; the faults and the tokens too where asked."""
+    def reset(self, *, faults: bool = False, tokens: bool = False, orders: bool = False) -> None:
+        """Forgets what was seen; the faults, the tokens and the orders too where asked."""
         with self.seen.lock:
             self.seen.clear()
             self._windows.clear()
@@ -92,6 +105,8 @@ class Sandbox:
                 self._tokens.clear()
         if faults:
             self.faults.clear()
+        if orders:
+            self.desk.clear()
 
     def answer(self, call: Call) -> tuple[Reply, Rule | None]:
         """What a call gets, and the fault that mistreats it on its way, if any."""
@@ -121,6 +136,8 @@ class Sandbox:
     def _client_of(self, call: Call) -> str:
         if call.interface == "token":
             return str((call.body or {}).get("client_id", ""))
+        if call.interface == "order_token":
+            return order_contract.basic(call.headers.get("authorization", ""))[0]
         # Tokens that have ended still tell whose call it is.
         return self._owners.get(call.token, "")
 
@@ -142,10 +159,17 @@ class Sandbox:
     def _proper(self, call: Call, altering: Sequence[Rule]) -> Reply:
         if call.interface == "token":
             return self._token(call)
+        if call.interface == "order_token":
+            return self._order_token(call)
         with self._lock:
             life_ends = self._tokens.get(call.token)
+            if (call.token in self._of_orders) != (call.interface in ORDER_INTERFACES):
+                # A token opens the side that gave it.
+                life_ends = None
         if life_ends is None or time.monotonic() >= life_ends:
             return self.refusal(401, "not authorised: the token is missing, unknown or has ended")
+        if call.interface in ORDER_INTERFACES:
+            return self._order_answer(call)
         if self.settings.token_form not in (call.form, "either"):
             self.seen.wrong_form()
             return self.refusal(401, "not authorised: the Authorization header has another form")
@@ -186,6 +210,60 @@ class Sandbox:
                 return Reply(200, self._in_envelope(wire.encode(answer)))
         return Reply(200, wire.encode(answer))
 
+    def _order_token(self, call: Call) -> Reply:
+        wrong = order_contract.token_complaint(call.raw, call.headers)
+        if wrong is not None:
+            return self.refusal(*wrong)
+        token = _new_token(call.client)
+        with self._lock:
+            self._tokens[token] = time.monotonic() + self.settings.token_life
+            self._owners[token] = call.client
+            self._of_orders.add(token)
+        self.seen.token_issued(call.client)
+        answer = {
+            "access_token": token,
+            "token_type": self.settings.order_token_type,
+            "expires_in": self.settings.token_life,
+        }
+        return Reply(200, wire.encode(answer))
+
+    def _order_answer(self, call: Call) -> Reply:
+        """What the order side says to a call whose token holds."""
+        if call.form != "bearer":
+            self.seen.wrong_form()
+            return self.refusal(401, "not authorised: the word before the token is missing")
+        body = _json(call.raw)
+        wrong = order_contract.complaint(call.interface, body)
+        if wrong is not None:
+            return self._order_refusal("PARAMETER_WRONG", wrong)
+        try:
+            data = self._order_data(call.interface, body)
+        except Refused as no:
+            return self._order_refusal(no.code, no.reason)
+        if self.settings.order_envelope == "short":
+            return Reply(200, wire.encode({"data": data}))
+        return Reply(200, _OPENINGS["vendor"] + wire.encode(data) + b"}")
+
+    def _order_data(self, interface: str, body: Any) -> Any:
+        match interface:
+            case "push":
+                self.desk.push(body, self.today())
+            case "cancel":
+                self.desk.cancel(body)
+            case "reschedule":
+                self.desk.reschedule(body)
+            case "tracking":
+                return self.desk.tracking(body)
+            case _:
+                return self.desk.pictures(body["orderNo"])
+        return True
+
+    def _order_refusal(self, code: str, reason: str) -> Reply:
+        status = self.settings.order_refusal_status
+        if self.settings.order_envelope == "short":
+            return Reply(status, wire.encode({"errorMsg": reason, "data": False}))
+        return self.refusal(status, reason, code=code, fields={"data": False})
+
     def _data(self, call: Call, altering: Sequence[Rule]) -> bytes:
         body = call.body or {}
         if call.interface == "logistics":
@@ -215,7 +293,9 @@ class Sandbox:
         return self.catalog.balances(body["customerCode"])
 
     def _logistics(self, body: Mapping[str, Any]) -> dict[str, list[Record]]:
-        found = self.catalog.logistics(body["orderCode"], self.today())
+        found = self.desk.logistics(body["orderCode"])
+        if found is None:
+            found = self.catalog.logistics(body["orderCode"], self.today())
         wanted = body.get("deliveryRecordCode")
         if wanted is None:
             return found
@@ -302,8 +382,9 @@ class Sandbox:
                 return self.seen.figures()
             case "POST", "reset":
                 options = value or {}
-                if not isinstance(options, dict) or not options.keys() <= {"faults", "tokens"}:
-                    raise InvalidInput("faults, tokens: what else to forget, true or false")
+                known = {"faults", "tokens", "orders"}
+                if not isinstance(options, dict) or not options.keys() <= known:
+                    raise InvalidInput("faults, tokens, orders: what else to forget, true or false")
                 self.reset(**{key: bool(wish) for key, wish in options.items()})
             case "GET", "faults":
                 return self.faults.as_json()
@@ -321,6 +402,14 @@ class Sandbox:
                     raise InvalidInput("an object of settings is needed")
                 self.use(self.settings.changed(value))
                 return self.settings.as_json()
+            case "GET", "orders":
+                return self.desk.orders()
+            case "GET", "callbacks":
+                return self.desk.callbacks()
+            case "POST", "orders" | "callbacks":
+                if not isinstance(value, dict):
+                    raise InvalidInput("an object is needed")
+                return self.desk.tell(value) if topic == "orders" else self.desk.send(value)
             case _:
                 raise KeyError(topic)
         return {}
@@ -390,6 +479,7 @@ class _Connection(BaseHTTPRequestHandler):
             _json_object(body),
             token=word.strip() if has_scheme else token,
             form="bearer" if has_scheme else "bare",
+            headers=headers,
         )
         reply, mistreatment = self.server.sandbox.answer(call)
         if mistreatment is None:
@@ -419,11 +509,15 @@ def _complaint(status: int, message: str) -> Reply:
     return Reply(status, wire.encode({"message": message}))
 
 
-def _json_object(body: bytes) -> dict[str, Any] | None:
+def _json(body: bytes) -> Any:
     try:
-        value = json.loads(body)
+        return json.loads(body)
     except ValueError:
         return None
+
+
+def _json_object(body: bytes) -> dict[str, Any] | None:
+    value = _json(body)
     return value if isinstance(value, dict) else None
 
 
@@ -461,18 +555,37 @@ class RunningSandbox:
 
 @contextlib.contextmanager
 def running_sandbox(
-    settings: Settings | None = None, *, faults: Sequence[Rule] = (), port: int = 0
+    settings: Settings | None = None,
+    *,
+    faults: Sequence[Rule] = (),
+    port: int = 0,
+    orders: str = ":memory:",
 ) -> Iterator[RunningSandbox]:
     """Serves on 127.0.0.1 until the block ends; port 0 takes a free one."""
-    sandbox = Sandbox(settings, faults)
+    sandbox = Sandbox(settings, faults, orders)
     with _Server(port, sandbox) as server:
         thread = threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
         )
         thread.start()
+        clock = threading.Thread(target=_keep_time, args=(sandbox,), daemon=True)
+        clock.start()
         try:
             yield RunningSandbox(sandbox, f"http://127.0.0.1:{server.server_address[1]}")
         finally:
             sandbox.stopping.set()
             server.shutdown()
             thread.join()
+            clock.join()
+            sandbox.desk.close()
+
+
+def _keep_time(sandbox: Sandbox) -> None:
+    """Moves orders on and calls dealers back, until the end."""
+    while not sandbox.stopping.wait(_TICK_SECONDS):
+        try:
+            sandbox.desk.tick(time.time())
+            sandbox.desk.send_due(time.time())
+        except sqlite3.OperationalError:
+            # Another sandbox holds the file; the next look will do.
+            continue

@@ -11,7 +11,7 @@ from typing import Any
 
 from haier_pipeline.errors import InvalidInput
 from haier_pipeline.sandbox import CREDENTIALS, contract
-from haier_pipeline.sandbox.report import INTERFACES
+from haier_pipeline.sandbox.report import CATALOG_INTERFACES
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,10 @@ class Settings:
     ``customer_code`` and ``send_to_code`` are the only sold-to and ship-to party that are let in;
     other codes, and wrong passwords, are refused with the HTTP status ``refusal_status``.
     ``token_life`` is in seconds.
+
+    Of the order side: ``order_step`` is how many seconds an order takes from one stage to the next
+    (None: it moves when told), ``orders_refused`` and ``orders_out_of_stock`` are percent,
+    ``callback_url`` is where the dealer is called back (None: callbacks are kept).
     """
 
     products: int = 300
@@ -47,6 +51,20 @@ class Settings:
     rebate_form: str = "rate"
     stock_shape: str = "list"
     stock_quantity: str = "text"
+    order_step: float | None = 2.0
+    orders_refused: int = 5
+    orders_out_of_stock: int = 5
+    order_refusal_status: int = 200
+    order_envelope: str = "vendor"
+    order_token_type: str = "bearer"  # noqa: S105 - the word before a token
+    callback_url: str | None = None
+    callback_app_key: str = CREDENTIALS["ylh_callback_app_key"]
+    callback_secret: str = CREDENTIALS["ylh_callback_secret"]
+    callbacks_held: bool = False
+    callback_body: str = "form"
+    callback_number: str = "so_id"
+    callback_state: str = "number"
+    callback_items: str = "list"
 
     def changed(self, values: Mapping[str, object]) -> "Settings":
         """These settings with some others, from JSON; ``InvalidInput`` names what is wrong."""
@@ -87,6 +105,22 @@ def _read_life(value: Any) -> float:
     return value
 
 
+def _read_step(value: Any) -> float | None:
+    return None if value is None else _read_life(value)
+
+
+def _read_percent(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 100:
+        raise ValueError("a whole number from 0 to 100")
+    return value
+
+
+def _read_url(value: Any) -> str | None:
+    if value is not None and not str(value).startswith(("http://", "https://")):
+        raise ValueError("an address with http or https, or null")
+    return None if value is None else str(value)
+
+
 def _read_date(value: Any) -> dt.date | None:
     return None if value is None else dt.date.fromisoformat(value)
 
@@ -122,8 +156,8 @@ def _read_counties(value: Any) -> tuple[str, ...] | None:
 
 
 def _read_envelope(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not set(value) <= set(INTERFACES[1:]):
-        raise ValueError(f"a list of {', '.join(INTERFACES[1:])}")
+    if isinstance(value, str) or not set(value) <= set(CATALOG_INTERFACES[1:]):
+        raise ValueError(f"a list of {', '.join(CATALOG_INTERFACES[1:])}")
     return tuple(value)
 
 
@@ -149,4 +183,18 @@ _READERS: Mapping[str, Callable[[Any], Any]] = {
     "rebate_form": _one_of("rate", "policy"),
     "stock_shape": _one_of("list", "object"),
     "stock_quantity": _one_of("text", "number"),
+    "order_step": _read_step,
+    "orders_refused": _read_percent,
+    "orders_out_of_stock": _read_percent,
+    "order_refusal_status": _one_of(200, 400, 404, 409, 415, 422),
+    "order_envelope": _one_of("vendor", "short"),
+    "order_token_type": _one_of("bearer", "Bearer"),
+    "callback_url": _read_url,
+    "callback_app_key": _read_code,
+    "callback_secret": _read_code,
+    "callbacks_held": _read_flag,
+    "callback_body": _one_of("form", "json"),
+    "callback_number": _one_of("so_id", "online_no"),
+    "callback_state": _one_of("number", "text", "missing"),
+    "callback_items": _one_of("list", "text"),
 }
