@@ -136,17 +136,16 @@ def claim(
         ).mappings():
             items.setdefault(item["order_id"], []).append(item)
         # What a commit whose answer was lost has begun already.
-        begun: dict[int, Any] = dict(
-            connection.execute(
+        begun: dict[int, Any] = {
+            row.order_id: row.payload
+            for row in connection.execute(
                 text(
                     "SELECT order_id, payload FROM order_event WHERE order_id = ANY(:ids)"
                     " AND kind = 'sent' ORDER BY id"
                 ),
                 bound,
             )
-            .tuples()
-            .all()
-        )
+        }
         claimed: list[Claimed] = []
         unreadable: dict[int, str] = {}
         fresh: list[Claimed] = []
