@@ -29,6 +29,9 @@ MAX_DECIMALS: Final = 4
 #: The columns that hold personal data, and are encrypted at rest.
 PERSONAL: Final = ("consignee_name", "consignee_mobile", "detail_address", "remark")
 
+#: A shorter remark is not looked for in Haier's words.
+SHORTEST_REMARK: Final = 4
+
 _FIRST_DAY: Final = datetime(2000, 1, 1, tzinfo=SHANGHAI)
 _LAST_DAY: Final = datetime(2100, 1, 1, tzinfo=SHANGHAI)
 
@@ -553,6 +556,18 @@ def masked(name: str, value: str | None) -> str | None:
     if name == "consignee_name" and len(value) > 1:
         return f"{value[0]}**"
     return "****"
+
+
+def telling(personal: Mapping[str, str | None]) -> list[str]:
+    """The texts among personal columns that must be read in nobody's words.
+
+    A short remark is in many sentences, and says nothing of a person.
+    """
+    return [
+        value
+        for name in PERSONAL
+        if (value := personal[name]) and (name != "remark" or len(value) >= SHORTEST_REMARK)
+    ]
 
 
 def pieces(items: Iterable[Item]) -> int:

@@ -18,12 +18,12 @@ from haier_pipeline.catalog.orders.changes import Requested
 from haier_pipeline.catalog.orders.cipher import OrderCipher
 from haier_pipeline.catalog.orders.store import Added, OrderStore, Selection
 from haier_pipeline.domain.order import (
-    PERSONAL,
     Parsed,
     Problem,
     end_of_day,
     parse_file,
     parse_orders,
+    telling,
 )
 from haier_pipeline.errors import (
     CallFailed,
@@ -268,8 +268,7 @@ class Orders:
 
     def _personal(self, dealer: str, so_id: str) -> list[str]:
         """What must not be read in Haier's words about this order."""
-        personal = self.store.personal_of(dealer, so_id)
-        return [text for name in PERSONAL if name != "remark" and (text := personal[name])]
+        return telling(self.store.personal_of(dealer, so_id))
 
     def _ask(self, dealer: str, requested: Requested, call: Any) -> None:
         outcome = PushOutcome("not_sent", "the request was not sent")

@@ -120,8 +120,7 @@ def test_pairs_and_triples_of_facts_come_to_the_topmost_row_in_whatever_order() 
     for size in (1, 2, 3):
         for names in itertools.combinations(FACTS, size):
             found = {
-                state_of([FACTS[name] for name in order])
-                for order in itertools.permutations(names)
+                state_of([FACTS[name] for name in order]) for order in itertools.permutations(names)
             }
             assert found == {row_of(names)}, names
             tried += 1
@@ -273,9 +272,7 @@ def test_an_order_cancelled_before_it_was_sent_is_taken_up_where_haier_has_it(
          "second_order_no"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_shown_to_a_person(
-    facts: list[str | Fact], attention: str
-) -> None:
+def test_what_does_not_fit_is_shown_to_a_person(facts: list[str | Fact], attention: str) -> None:
     known = list(OWN_PUSH)
     parcels = []
     for number, name in enumerate(facts, 1):

@@ -1,10 +1,10 @@
 """A push run in a process of its own, which can be told where to die.
 
-Run as ``push_process.py`` with one argument, a JSON object: ``url`` of the database, ``dealer`` (the
-keys of its configuration), ``key`` of the secrets, ``run_id``, and ``die``, the moment at which the
-process kills itself with signal 9, or null: ``claiming`` with the attempt written and not committed,
-``claimed`` with it committed and nothing sent, ``sending`` with the first byte on its way,
-``answered`` with Haier's answer read and nothing stored, ``storing`` with it written and not
+Run as ``push_process.py`` with one argument, a JSON object: ``url`` of the database, ``dealer``
+(the keys of its configuration), ``key`` of the secrets, ``run_id``, and ``die``, the moment at
+which the process kills itself with signal 9, or null: ``claiming`` with the attempt written and not
+committed, ``claimed`` with it committed and nothing sent, ``sending`` with the first byte on its
+way, ``answered`` with Haier's answer read and nothing stored, ``storing`` with it written and not
 committed, ``stored``, and ``taking`` in the middle of the inbox.
 """
 

@@ -145,5 +145,3 @@ def test_killed_at_twenty_random_moments_every_order_is_accepted_exactly_once(
     assert sorted(taken) == numbers
     rows = log.entries(orders.engine, sync_type="order", limit=200)
     assert all(row.status != "processing" for row in rows)
-
-

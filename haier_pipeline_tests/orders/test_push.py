@@ -141,7 +141,10 @@ def test_where_the_credentials_are_wrong_orders_stay_new_and_the_run_stops(
 
 
 def test_two_pushers_at_once_send_nothing_twice(
-    orders: Orders, add: Add, open_run: Callable[..., SyncRun], order_sandbox: SandboxProcess,
+    orders: Orders,
+    add: Add,
+    open_run: Callable[..., SyncRun],
+    order_sandbox: SandboxProcess,
     states: States,
 ) -> None:
     add(*(f"A{number:03}" for number in range(40)))

@@ -22,7 +22,7 @@ from haier_pipeline.catalog.tables import (
     retail_order,
     retail_order_item,
 )
-from haier_pipeline.domain.order import PERSONAL, Item, Order, Problem, masked
+from haier_pipeline.domain.order import PERSONAL, Item, Order, Problem, masked, telling
 from haier_pipeline.domain.order_state import (
     STATES,
     Arrival,
@@ -464,7 +464,7 @@ class OrderStore:
         return fact
 
     def words(self, row: RowMapping | None, words: str | None) -> str | None:
-        """Haier's words as they are kept: without the order's own name, mobile and address."""
+        """Haier's words as they are kept: without what the order says of a person."""
         return self.mask(words, *self._secrets_of(row)) if words else words
 
     def data(self, row: RowMapping | None, data: Any) -> Any:
@@ -490,9 +490,7 @@ class OrderStore:
     def _secrets_of(self, row: RowMapping | None) -> list[str]:
         if row is None:
             return []
-        personal = self.personal(row)
-        names = ("consignee_name", "consignee_mobile", "detail_address")
-        return [text for name in names if (text := personal[name])]
+        return telling(self.personal(row))
 
     def _write(
         self,
