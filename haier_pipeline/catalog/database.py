@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from haier_pipeline.catalog.premises import POOLED, look_at_rights, look_at_server, look_for_pooler
 from haier_pipeline.errors import CatalogError, DatabaseUnavailable, InvalidInput
@@ -133,7 +134,10 @@ def open_engine(
     prepared = ", ".join(f"('{name}', '{value}')" for name, value in settings.items())
 
     @event.listens_for(engine, "connect")
-    def prepare(connection: psycopg.Connection[tuple[object, ...]], _: object) -> None:
+    def prepare(
+        connection: psycopg.Connection[tuple[object, ...]], record: ConnectionPoolEntry
+    ) -> None:
+        record.info["pool"] = engine.pool
         connection.adapters.register_loader("timestamptz", _BoundedTime)
         # psycopg decodes json itself; with our functions numbers stay exact in both directions.
         set_json_dumps(dump_json, connection)
@@ -150,6 +154,13 @@ def open_engine(
         with suppress(psycopg.Error):
             connection.execute("SET client_connection_check_interval = '1s'")
         connection.autocommit = autocommit
+
+    @event.listens_for(engine, "checkin")
+    def close_late(_: object, record: ConnectionPoolEntry) -> None:
+        # The engine was disposed while a thread used this connection: it would go back to a pool
+        # that nobody looks into any more, and stay open.
+        if record.info.get("pool") is not engine.pool:
+            record.invalidate()
 
     return engine
 

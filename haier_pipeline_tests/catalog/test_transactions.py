@@ -410,6 +410,25 @@ def test_a_connection_pool_that_is_used_up_is_said_as_such(database_url: str) ->
     engine.dispose()
 
 
+def test_a_connection_in_use_while_the_engine_is_disposed_is_closed_when_it_comes_back(
+    database_url: str,
+) -> None:
+    engine = open_engine(database_url)
+    with engine.connect() as connection:
+        used = connection.connection.dbapi_connection
+        engine.dispose()
+        assert connection.scalar(text("SELECT 1")) == 1
+    assert isinstance(used, psycopg.Connection)
+    assert used.closed
+    # The engine itself goes on, and keeps what it opens from now on.
+    with engine.connect() as connection:
+        kept = connection.connection.dbapi_connection
+    assert isinstance(kept, psycopg.Connection)
+    assert not kept.closed
+    engine.dispose()
+    assert kept.closed
+
+
 def test_reads_of_a_sync_and_its_locks_wait_for_a_server_that_is_away(
     own_server: EmbeddedPostgres,
 ) -> None:

@@ -172,7 +172,7 @@ class Running:
         assert self._child.stdout is not None
         return self._child.stdout.readline()
 
-    def wait_until(self, reached: Callable[[], bool], seconds: float = 30) -> None:
+    def wait_until(self, reached: Callable[[], bool], seconds: float = 90) -> None:
         end = time.monotonic() + seconds
         while not reached():
             assert self._child.poll() is None, self.ended().said

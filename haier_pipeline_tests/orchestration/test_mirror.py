@@ -39,7 +39,7 @@ def worker(job: str, run_id: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 90) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not happen in time"

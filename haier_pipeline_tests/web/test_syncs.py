@@ -192,7 +192,7 @@ def test_a_process_that_ends_before_it_begins_closes_its_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     installation = new_installation()
-    monkeypatch.setattr(launch, "command", lambda order: ["/bin/false"])
+    monkeypatch.setattr(launch, "COMMAND", ("/bin/false",))
     app = build_app(
         installation,
         launch=ProcessLauncher(tmp_path, lambda: installation.engine),
