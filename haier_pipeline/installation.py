@@ -14,10 +14,10 @@ from sqlalchemy import Engine
 
 from haier_pipeline.catalog.database import open_engine, upgrade
 from haier_pipeline.domain.partition import Partition
-from haier_pipeline.errors import InvalidInput
+from haier_pipeline.errors import CatalogError, InvalidInput
 from haier_pipeline.sandbox import CREDENTIALS
 from haier_pipeline.sandbox.process import SandboxProcess
-from haier_pipeline.server.files import open_private, private_home
+from haier_pipeline.server.files import open_private, private_folder, private_home
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.settings import Settings
 from haier_pipeline.sync.dealers import Dealers
@@ -25,6 +25,8 @@ from haier_pipeline.sync.order_book import Orders
 from haier_pipeline.sync.run import Progress, SyncRun
 
 SANDBOX_PRODUCTS = 300
+#: Where the built-in sandbox tells of orders: REST on its usual port.
+SANDBOX_CALLBACK_URL = "http://127.0.0.1:8300/api/haier/callback/sandbox/"
 
 
 class Installation:
@@ -149,11 +151,25 @@ class Installation:
 
     def _sandbox(self) -> Mapping[str, str]:
         url = self._running_sandbox.url
-        return {**CREDENTIALS, "base_url": url, "token_url": f"{url}/oauth2/auth"}
+        return {
+            **CREDENTIALS,
+            "base_url": url,
+            "token_url": f"{url}/oauth2/auth",
+            "ylh_base_url": url,
+        }
 
     @cached_property
     def _running_sandbox(self) -> SandboxProcess:
-        return self._open.enter_context(SandboxProcess(products=self._sandbox_products))
+        orders: Path | None = None
+        # Each command and each run has a sandbox of its own, and an order outlives them all. Where
+        # nothing can be kept, the catalog can be tried out all the same.
+        with suppress(CatalogError):
+            orders = private_folder(private_home(self.settings.home) / "sandbox") / "orders.db"
+        return self._open.enter_context(
+            SandboxProcess(
+                products=self._sandbox_products, orders=orders, callback_url=SANDBOX_CALLBACK_URL
+            )
+        )
 
 
 def own_key(path: Path) -> str:

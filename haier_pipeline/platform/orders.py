@@ -275,8 +275,8 @@ def _pushed(order: OrderRequest, dealer: DealerConfig) -> dict[str, Any]:
 
 
 def _number(amount: Decimal) -> Decimal:
-    """An amount as a plain number of JSON: never ``1E+3``."""
-    return Decimal(f"{Decimal(amount):f}")
+    """An amount as a plain number of JSON: neither ``1E+3`` nor ``0E-8``."""
+    return Decimal(f"{Decimal(amount):f}") if amount else Decimal(0)
 
 
 # ------------------------------------------------------------------------------------- outcomes

@@ -37,6 +37,7 @@ _RETURN_SECONDS = 7 * 86_400
 _CALLBACK_SECONDS = 10
 _AGAIN_SECONDS = 5.0
 _MOST_SENDS = 720
+_OF_PEOPLE = ("consigneeName", "consigneeMobile", "town", "detailAddress", "remark")
 _PICTURES = "https://cdn.sandbox.example/orders"
 
 _SCHEMA = """
@@ -63,7 +64,8 @@ class Refused(Exception):
 class Desk:
     """Takes orders and moves them on. Thread-safe.
 
-    ``settings`` and ``catalog`` are asked each time, since they change while it works.
+    ``settings`` and ``catalog`` are asked each time, since they change while it works. In a file
+    no customer's name, mobile, address or remark is kept.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Desk:
         self._settings = settings
         self._catalog = catalog
         self._lock = threading.RLock()
+        self._forgets_people = path != ":memory:"
         self._database = sqlite3.connect(
             path, check_same_thread=False, isolation_level=None, timeout=30
         )
@@ -122,7 +125,11 @@ class Desk:
                     "pushed_at": now,
                     "pushes_refused": 0,
                     "due": self._after(now),
-                    "body": dict(body),
+                    "body": {
+                        name: value
+                        for name, value in body.items()
+                        if not (self._forgets_people and name in _OF_PEOPLE)
+                    },
                 }
                 order["fate"], order["reason"] = self._fate(order)
                 self._keep(order)

@@ -26,7 +26,7 @@ class SandboxProcess:
     limit), ``date`` pins the catalog's day (None: today in Shanghai), ``faults`` are rules as in
     ``faults``; any further setting of ``server.Settings`` can be changed with ``set``. ``port`` 0
     takes a free one. ``orders`` is the file in which the order side keeps its orders, in memory
-    where it is left out.
+    where it is left out; ``callback_url`` is where the dealer is called back.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class SandboxProcess:
         counties: Sequence[str] = (),
         port: int = 0,
         orders: Path | None = None,
+        callback_url: str | None = None,
     ) -> None:
         options = {
             "--port": port,
@@ -56,6 +57,8 @@ class SandboxProcess:
             options["--counties"] = ",".join(counties)
         if orders is not None:
             options["--orders"] = orders
+        if callback_url is not None:
+            options["--settings"] = json.dumps({"callback_url": callback_url})
         self._command = [sys.executable, "-m", "haier_pipeline.sandbox", "--with-parent"]
         for name, value in options.items():
             self._command += [name, str(value)]

@@ -62,10 +62,8 @@ class Report:
             self._last = now
             size = self._arrivals.setdefault(client, Window()).add(now)
             self._busiest = max(self._busiest, size)
-            if (
-                interface not in TOKEN_INTERFACES
-                and _key(interface, client, body) in self._answered
-            ):
+            is_for_token = interface in TOKEN_INTERFACES
+            if not is_for_token and _key(interface, client, body) in self._answered:
                 self._repeated += 1
 
     def asked(self, interface: str, codes: tuple[str, ...], county: str | None) -> None:
@@ -98,7 +96,8 @@ class Report:
     def figures(self) -> dict[str, Any]:
         """The report as it is sent.
 
-        ``calls`` by interface and ``total``: calls read, refused ones included.
+        ``calls`` by interface and ``total``: calls read, refused ones included; the order side's
+        interfaces stand there once they were called.
         ``max_calls_in_a_second``: the most arrivals of one client in any sliding second.
         ``refused``: 429 by the rate rule, not by a fault. ``wrong_form``: 401 since a living token
         came in the other form of the header. ``repeated``: calls like one of the same
@@ -108,7 +107,11 @@ class Report:
         """
         with self.lock:
             return {
-                "calls": {interface: self._calls[interface] for interface in INTERFACES},
+                "calls": {
+                    interface: self._calls[interface]
+                    for interface in INTERFACES
+                    if interface in CATALOG_INTERFACES or self._calls[interface]
+                },
                 "total": sum(self._calls.values()),
                 "max_calls_in_a_second": self._busiest,
                 "refused": self._refused,

@@ -15,7 +15,7 @@ from pathlib import Path
 from haier_pipeline.errors import CatalogError
 
 #: What lies in a home of ours; a folder with something else in it is not taken for one.
-HOME_ENTRIES = ("postgres", "dagster", "syncs", "secret.key")
+HOME_ENTRIES = ("postgres", "dagster", "syncs", "sandbox", "secret.key")
 
 
 def private_home(home: Path) -> Path:
