@@ -78,8 +78,10 @@ def note_and_die(store: OrderStore, connection: Any, dealer: str, events: Any) -
         kill_myself("taking")
 
 
-OrdersClient.push = push_and_die  # type: ignore[method-assign]
-OrderStore.note = note_and_die  # type: ignore[method-assign]
+patched: Any = OrdersClient
+patched.push = push_and_die
+patched = OrderStore
+patched.note = note_and_die
 pushes.answer = dying(pushes.answer, after="stored")
 
 engine = open_engine(wanted["url"])

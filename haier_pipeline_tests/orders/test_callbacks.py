@@ -132,7 +132,7 @@ def test_a_repetition_changes_nothing_and_is_answered_as_the_first(
     ],
 )
 def test_what_is_not_signed_right_is_refused_and_kept_nowhere(
-    changes: dict[str, str], dealer: str, engine: Engine, add: Add, desk: CallbackDesk
+    changes: dict[str, Any], dealer: str, engine: Engine, add: Add, desk: CallbackDesk
 ) -> None:
     add("A1")
     body = form(CONFIRM, {"PlatformOrderNo": "A1", "State": 1}, **changes)

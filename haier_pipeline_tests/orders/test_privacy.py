@@ -145,7 +145,7 @@ def test_a_ciphertext_is_worth_nothing_in_another_place_or_under_another_key() -
     assert cipher.decrypt(DEALER, "A1", "consignee_name", sealed) == "金丝雀赵"
     assert cipher.encrypt(DEALER, "A1", "consignee_name", "金丝雀赵") != sealed
     other = OrderCipher([Fernet.generate_key().decode()])
-    for closed in (
+    places: list[Callable[[], object]] = [
         lambda: cipher.decrypt(DEALER, "A2", "consignee_name", sealed),
         lambda: cipher.decrypt("other", "A1", "consignee_name", sealed),
         lambda: cipher.decrypt(DEALER, "A1", "remark", sealed),
@@ -153,7 +153,8 @@ def test_a_ciphertext_is_worth_nothing_in_another_place_or_under_another_key() -
         lambda: cipher.decrypt(DEALER, "A1", "consignee_name", "金丝雀赵"),
         lambda: cipher.decrypt(DEALER, "A1", "consignee_name", sealed[:-2] + "AA"),
         lambda: cipher.decrypt(DEALER, "A1", "consignee_name", "v1:"),
-    ):
+    ]
+    for closed in places:
         with pytest.raises(InvalidInput, match="cannot be decrypted"):
             closed()
     for wrong in ("", "no key", "AAAA"):

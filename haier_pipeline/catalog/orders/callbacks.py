@@ -19,7 +19,7 @@ from haier_pipeline.errors import HaierError
 
 logger = logging.getLogger(__name__)
 
-_BATCH: Final = 200
+_BATCH: Final = 50
 
 _DIFFERENT_ORDERS: Final = (
     "ExtOrderNo and PlatformOrderNo name two different orders; it was applied to none"

@@ -151,7 +151,8 @@ def answer(store: OrderStore, requested: Requested, outcome: str, message: str =
 
     def work(connection: Connection) -> None:
         connection.execute(
-            text("SELECT FROM retail_order WHERE id = :id FOR UPDATE"), {"id": requested.order_id}
+            text("SELECT FROM retail_order WHERE id = :id FOR NO KEY UPDATE"),
+            {"id": requested.order_id},
         )
         kind = connection.scalar(
             text(

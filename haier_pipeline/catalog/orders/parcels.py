@@ -114,7 +114,7 @@ def save_parcels(
         ids = sorted(asked)
         # In one order, as everybody locks them.
         connection.execute(
-            text("SELECT FROM retail_order WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"),
+            text("SELECT FROM retail_order WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE"),
             {"ids": ids},
         )
         known = {
@@ -211,7 +211,7 @@ def save_arrivals(store: OrderStore, dealer: str, order_id: int, records: Collec
 
     def work(connection: Connection) -> None:
         connection.execute(
-            text("SELECT FROM retail_order WHERE id = :id FOR UPDATE"), {"id": order_id}
+            text("SELECT FROM retail_order WHERE id = :id FOR NO KEY UPDATE"), {"id": order_id}
         )
         arrived = connection.execute(
             text(
@@ -241,7 +241,7 @@ def save_pictures(
 
     def work(connection: Connection) -> int:
         row = connection.execute(
-            text("SELECT people_removed_at FROM retail_order WHERE id = :id FOR UPDATE"),
+            text("SELECT people_removed_at FROM retail_order WHERE id = :id FOR NO KEY UPDATE"),
             {"id": order_id},
         ).one()
         if row.people_removed_at is not None:

@@ -41,7 +41,7 @@ def remove_old(engine: Engine, days: int) -> Removed:
         "  distribution_at, created_at, (SELECT max(e.created_at) FROM order_event e"
         "  WHERE e.order_id = retail_order.id AND e.kind <> 'note')) END"
         "  < clock_timestamp() - make_interval(days => :days)"
-        " ORDER BY id LIMIT :chunk FOR UPDATE"
+        " ORDER BY id LIMIT :chunk FOR NO KEY UPDATE"
     )
     bound = {"days": days, "chunk": _CHUNK, "unsent": list(UNSENT)}
 
@@ -139,7 +139,7 @@ def _encrypt_chunk(
             text(
                 f"SELECT id, dealer, so_id, {', '.join(_SEALED)} FROM retail_order"
                 " WHERE id > :after AND people_removed_at IS NULL"
-                " ORDER BY id LIMIT :chunk FOR UPDATE"
+                " ORDER BY id LIMIT :chunk FOR NO KEY UPDATE"
             ),
             {"after": after, "chunk": _CHUNK},
         )

@@ -122,7 +122,9 @@ def claim(
         rows = {
             row["id"]: row
             for row in connection.execute(
-                text("SELECT * FROM retail_order WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"),
+                text(
+                    "SELECT * FROM retail_order WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE"
+                ),
                 bound,
             ).mappings()
         }
@@ -204,7 +206,7 @@ def answer(store: OrderStore, dealer: str, answers: Sequence[Answered]) -> None:
     def work(connection: Connection) -> None:
         ids = [answered.claimed.order_id for answered in answers]
         connection.execute(
-            text("SELECT FROM retail_order WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"),
+            text("SELECT FROM retail_order WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE"),
             {"ids": ids},
         )
         known = {

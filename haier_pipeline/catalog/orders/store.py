@@ -1,7 +1,8 @@
 """Orders stored and found, and their state moved on by what is stored about them.
 
 Every change of an order ends in `settle`, which locks the order's row, reads its facts and writes
-down what they come to (`order_state.standing`). Pushing is in ``pushes``, callbacks in
+down what they come to (`order_state.standing`). All locks of the row are of the kind that lets
+others add facts to it meanwhile. Pushing is in ``pushes``, callbacks in
 ``callbacks``, parcels and pictures in ``parcels``, what is removed in ``privacy``.
 """
 
@@ -403,7 +404,9 @@ class OrderStore:
         bound = {"ids": sorted(set(ids))}
         rows = (
             connection.execute(
-                text("SELECT * FROM retail_order WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"),
+                text(
+                    "SELECT * FROM retail_order WHERE id = ANY(:ids) ORDER BY id FOR NO KEY UPDATE"
+                ),
                 bound,
             )
             .mappings()
@@ -589,7 +592,7 @@ def find(connection: Connection, dealer: str, so_id: str, *, lock: bool = False)
         retail_order.c.dealer == dealer, retail_order.c.so_id == so_id
     )
     if lock:
-        statement = statement.with_for_update()
+        statement = statement.with_for_update(key_share=True)
     row = connection.execute(statement).mappings().one_or_none()
     if row is None:
         raise NotFound(f"the dealer {dealer} has no order {so_id}")
