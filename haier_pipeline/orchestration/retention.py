@@ -16,6 +16,7 @@ from haier_pipeline.catalog.retention import remove_old
 from haier_pipeline.orchestration.mirror import Mirror, Steps
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.sync.account import forget_people
+from haier_pipeline.sync.order_book import remove_personal_data
 
 BATCH_RUNS = 50
 # What is left over is removed the next night.
@@ -62,6 +63,9 @@ def retention_job(shared: Shared, steps: Steps) -> dg.JobDefinition:
             "rejected_records": removed.rejected_records,
             "answers": removed.answers,
             "personal_data": forgotten,
+            "orders_without_personal_data": remove_personal_data(
+                shared.engine, days.order_privacy_days
+            ).orders,
             "dagster_runs": remove_old_runs(context.instance, mirror, days.event_days),
         }
         context.log.info("removed: %s", figures)

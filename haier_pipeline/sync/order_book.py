@@ -290,12 +290,6 @@ class Orders:
         returns of how many orders."""
         return stored_callbacks.apply_pending(self.store, is_sweep=True)
 
-    def remove_personal_data(self, days: int) -> privacy.Removed:
-        """Remove personal data ``days`` after an order's end (HAIER_ORDER_PRIVACY_DAYS), and old
-        rows of the inbox."""
-        inbox.remove_old(self.engine)
-        return privacy.remove_old(self.engine, days)
-
     def encrypt_anew(self) -> tuple[int, int]:
         """Encrypt personal data under the newest key; returns of how many orders, and how many
         could not be read."""
@@ -314,6 +308,13 @@ class Orders:
         """Whether nobody who pushes orders was seen for a minute."""
         seen = pushes.pusher_seen_at(self.engine)
         return seen is None or datetime.now(UTC) - seen > PUSHER_ABSENT
+
+
+def remove_personal_data(engine: Engine, days: int) -> privacy.Removed:
+    """Remove personal data ``days`` after an order's end (HAIER_ORDER_PRIVACY_DAYS), and what could
+    not be taken out of the inbox for a month. Needs no key."""
+    inbox.remove_old(engine)
+    return privacy.remove_old(engine, days)
 
 
 def _called(call: Any, client: OrdersClient) -> PushOutcome:

@@ -26,6 +26,8 @@ from haier_pipeline.sync.order_book import Orders
 
 #: How long a dealer's secrets are remembered; a change of them is known everywhere after this.
 _REMEMBERED_SECONDS: Final = 2.0
+#: Of so many orders callbacks are applied together.
+_AT_ONCE: Final = 20
 
 
 @dataclass(frozen=True)
@@ -139,11 +141,16 @@ class CallbackDesk:
             self._waiting.clear()
             if self._closed.is_set():
                 return
+            began = time.monotonic()
             try:
-                callbacks.apply_pending(self._orders.store)
+                applied = callbacks.apply_pending(self._orders.store, most=_AT_ONCE)
             except HaierError:
                 # The sensor tries again; so does the next callback.
                 continue
+            if applied == _AT_ONCE:
+                self._waiting.set()
+            # Half of the time at least belongs to those who call.
+            self._closed.wait(min(1.0, time.monotonic() - began))
 
     def close(self) -> None:
         """Apply no more; what is stored stays for the next who does."""

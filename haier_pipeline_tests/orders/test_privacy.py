@@ -21,7 +21,7 @@ from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.sync.dealers import ENVIRONMENT_DEALER as DEALER
 from haier_pipeline.sync.dealers import Dealers
-from haier_pipeline.sync.order_book import Orders
+from haier_pipeline.sync.order_book import Orders, remove_personal_data
 from haier_pipeline.sync.run import Outcome
 from haier_pipeline_tests.orders.conftest import CANARY, KEY, an_order
 from haier_pipeline_tests.orders.test_changes import CANCEL, CONFIRM, told
@@ -230,7 +230,7 @@ def test_personal_data_goes_when_its_time_has_come_and_the_rest_stays(
         )  # fmt: skip
     # To look at it does not keep it longer.
     orders.show(DEALER, "waiting", viewer="anna")
-    removed = orders.remove_personal_data(180)
+    removed = remove_personal_data(orders.engine, 180)
     assert removed.orders == 2
     for so_id in ("ended", "waiting"):
         shown = orders.show(DEALER, so_id, viewer="anna")
@@ -273,6 +273,6 @@ def test_an_ended_order_is_forgotten_at_once_and_later_callbacks_leave_no_words(
 def test_words_of_nobodys_callback_go_in_time_too(orders: Orders, engine: Engine) -> None:
     told(orders, CONFIRM, "A9", State=0, FailMsg="库存不足")
     grow_old(engine, happened=timedelta(days=181))
-    assert orders.remove_personal_data(180).callbacks == 1
+    assert remove_personal_data(orders.engine, 180).callbacks == 1
     [event] = orders.unmatched(DEALER)
     assert event["detail"] is None

@@ -110,13 +110,19 @@ def _keep(store: OrderStore, connection: Connection, dealer: str, received: Rece
     return Kept(order_id, "stored" if stored is not None else "repeated")
 
 
-def apply_pending(store: OrderStore, order_id: int | None = None, *, is_sweep: bool = False) -> int:
-    """Apply what was stored and not applied yet, of one order or of all; returns how many orders.
+def apply_pending(
+    store: OrderStore,
+    order_id: int | None = None,
+    *,
+    most: int | None = None,
+    is_sweep: bool = False,
+) -> int:
+    """Apply what was stored and not applied yet, of one order or of all; returns of how many.
 
-    A sweep also looks whether the order of a callback that was nobody's has come meanwhile.
-
-    An order whose callbacks cannot be applied does not keep the others waiting: it is said in the
-    program's log, and tried again at the next call.
+    ``most``: of that many orders, those first that were told of last. A sweep also looks whether
+    the order of a callback that was nobody's has come meanwhile. An order whose callbacks cannot be
+    applied does not keep the others waiting: it is said in the program's log, and tried again at
+    the next call.
     """
 
     def waiting(connection: Connection) -> list[int]:
@@ -124,11 +130,12 @@ def apply_pending(store: OrderStore, order_id: int | None = None, *, is_sweep: b
             match_unknown(connection)
         rows = connection.execute(
             text(
-                "SELECT DISTINCT order_id FROM order_event"
+                "SELECT order_id FROM order_event"
                 " WHERE applied_at IS NULL AND order_id IS NOT NULL"
                 " AND (CAST(:order_id AS bigint) IS NULL OR order_id = :order_id)"
+                " GROUP BY order_id ORDER BY max(id) DESC LIMIT :most"
             ),
-            {"order_id": order_id},
+            {"order_id": order_id, "most": most},
         )
         return sorted(rows.scalars())
 
