@@ -7,7 +7,7 @@
 
 The first start installs uv into `.tools/` and the locked dependencies into `.venv/`; later ones
 find a stamp and go straight on. Exit codes are those of what was started. Standard output belongs
-to the command: all that is said here goes to standard error. Standard library only; what the
+to the command: all messages of this file go to standard error. Standard library only; what the
 commands do belongs elsewhere.
 """
 
@@ -131,7 +131,7 @@ def install_uv(folder: Path) -> None:
 
 
 def uv_environment() -> dict[str, str]:
-    """The environment for uv, which does not read what pip is told."""
+    """The environment for uv, which does not read pip's settings."""
     environment = os.environ | {"UV_PROJECT_ENVIRONMENT": str(ENVIRONMENT)}
     environment.pop("VIRTUAL_ENV", None)
     for of_pip, of_uv in (
@@ -186,7 +186,7 @@ def run_gate(arguments: list[str]) -> int:
     tests = (
         # Most tests wait more than they work, for kills, daemons, browsers: three wait together.
         ("pytest, three files at a time", ("-n", "3", "--dist", "loadfile", "-m", "not alone")),
-        # What a neighbour would disturb: these measure time to the millisecond.
+        # Alone on the machine: these measure time to the millisecond.
         ("pytest, one at a time", ("-m", "alone")),
     )
     pytests = [(name, ("-m", "pytest", *chosen, *arguments)) for name, chosen in tests]

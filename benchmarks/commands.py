@@ -104,8 +104,8 @@ class Command:
         self._child.returncode = os.waitstatus_to_exitcode(status)
         if self._child.returncode != 0:
             self.complaints.seek(0)
-            said = self.complaints.read().decode(errors="replace")[-2_000:]
-            raise SystemExit(f"the command ended with {self._child.returncode}: {said}")
+            output = self.complaints.read().decode(errors="replace")[-2_000:]
+            raise SystemExit(f"the command ended with {self._child.returncode}: {output}")
         return seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
 
 

@@ -23,15 +23,16 @@ from haier_pipeline.definitions import build_definitions
 from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.installation import Installation
 from haier_pipeline.orchestration.assets import ACCOUNT, DERIVED, FETCHED
+from haier_pipeline.orchestration.events import KINDS, Steps
 from haier_pipeline.orchestration.execute import execute, open_instance
-from haier_pipeline.orchestration.mirror import KINDS, Mirror, Steps
 from haier_pipeline.orchestration.partitions import date_and_dealer
+from haier_pipeline.orchestration.reconcile import Reconciler
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.settings import Settings, read_settings
 
 DEALER = "haier"
-RAW_TABLES = ("raw_product_listing", "raw_price_quote", "raw_stock_level", "raw_partition")
+RAW_TABLES = ("raw_answer", "raw_partition")
 EVENTS_BEHIND = 10_000
 LOOKS = 20
 
@@ -132,7 +133,7 @@ def _copy_today(engine: Engine, day: date) -> None:
                 connection.execute(text(statement), {"today": today(), "day": day})
 
 
-def mirror(products: int = 50) -> Iterator[Row]:
+def reconcile(products: int = 50) -> Iterator[Row]:
     """The sync log after a pause in which its sensor did not look, every row missing."""
     with installed(products) as there:
         runs = _multiply_the_run(there.engine)
@@ -143,7 +144,7 @@ def mirror(products: int = 50) -> Iterator[Row]:
         ticks = []
         while True:
             began = time.monotonic()
-            cursor, changes = Mirror(there.instance, there.engine, steps).catch_up(cursor)
+            cursor, changes = Reconciler(there.instance, there.engine, steps).catch_up(cursor)
             ticks.append(time.monotonic() - began)
             if not changes:
                 break
@@ -153,7 +154,7 @@ def mirror(products: int = 50) -> Iterator[Row]:
             ).one()
     expected = runs * len(_loaded())
     yield Row(
-        f"mirror: {EVENTS_BEHIND:,} events behind",
+        f"reconcile: {EVENTS_BEHIND:,} events behind",
         "at most 30 s, no row lost or doubled",
         f"{sum(ticks):.1f} s in {len(ticks)} looks; {written:,} rows of {runs:,} runs, "
         f"{expected - distinct} lost, {written - distinct} doubled",
@@ -222,7 +223,7 @@ def looks(products: int = 50) -> Iterator[Row]:
                 began = time.monotonic()
                 cursor = sensor.evaluate_tick(context).cursor
                 took.append(time.monotonic() - began)
-            # The first look opens what the others share, and is told everything.
+            # The first look opens what the others share, and reads everything.
             slowest[sensor.name] = max(took[1:])
     yield Row(
         "sensors: a look at nothing new",
@@ -233,5 +234,5 @@ def looks(products: int = 50) -> Iterator[Row]:
 
 
 OPERATIONS: Mapping[str, Callable[[], Iterator[Row]]] = {
-    case.__name__: case for case in (backfill, mirror, looks)
+    case.__name__: case for case in (backfill, reconcile, looks)
 }

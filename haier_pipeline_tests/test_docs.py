@@ -26,6 +26,8 @@ from haier_pipeline.platform.config import DEFAULTS, FIELDS, REQUIRED, SECRET_FI
 from haier_pipeline.sandbox.faults import _COMMON, KINDS
 from haier_pipeline.sandbox.report import Report
 from haier_pipeline.sandbox.settings import Settings as SandboxSettings
+from haier_pipeline.web.admin import dealers as dealer_page
+from haier_pipeline.web.models import ConfigValues, ShownConfig, ShownSecrets
 
 PACKAGE = Path(haier_pipeline.__file__).parent
 ROOT = PACKAGE.parent
@@ -142,6 +144,24 @@ def test_the_dealers_keys_stand_with_their_variables_and_defaults() -> None:
             value = DEFAULTS[key]
             text = ",".join(value) if isinstance(value, tuple) else str(value)
             assert default.strip() == f"`{text}`", key
+
+
+def test_every_key_of_a_dealer_can_be_given_and_seen_on_every_surface() -> None:
+    """The command line has no option for a secret, which it asks for."""
+    keys = set(FIELDS)
+    for name in ("haier config create", "haier config update"):
+        given = {
+            option.removeprefix("--").replace("-", "_") for option in options(commands()[name])
+        }
+        given = {"county_codes" if option == "county_code" else option for option in given}
+        assert given >= keys - SECRET_FIELDS, name
+        assert not given & SECRET_FIELDS, name
+    assert ConfigValues.model_fields.keys() == keys
+    assert ShownConfig.model_fields.keys() == keys - SECRET_FIELDS
+    assert ShownSecrets.model_fields.keys() == SECRET_FIELDS
+    assert set(dealer_page.FORM) == keys
+    template = Path(dealer_page.__file__).with_name("templates") / "dealer.html"
+    assert set(re.findall(r'row\("([a-z_]+)"', template.read_text("utf-8"))) == keys | {"name"}
 
 
 def test_every_table_and_column_is_documented_and_no_other() -> None:

@@ -21,11 +21,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, delete, text
+from sqlalchemy import Connection, Engine, text
 
+from haier_pipeline.catalog import priced
 from haier_pipeline.catalog.database import dump_json, transaction
 from haier_pipeline.catalog.locks import lock_dealer
-from haier_pipeline.catalog.tables import priced_product
 from haier_pipeline.domain.partition import Partition
 from haier_pipeline.domain.product import PRICE_COLUMNS
 
@@ -47,6 +47,7 @@ PRODUCT_COLUMNS: dict[str, str] = {
     "rebate_money": "numeric",
     "rebate_policy": "text",
 }
+PRICED_COLUMNS: dict[str, str] = PRODUCT_COLUMNS | {"no_price_reason": "text"}
 CHANGE_COLUMNS: dict[str, str] = {
     "product_code": "text",
     "kind": "text",
@@ -235,19 +236,8 @@ def store_priced(engine: Engine, partition: Partition, products: pd.DataFrame) -
 
     def work(connection: Connection) -> None:
         lock_dealer(connection, partition.dealer)
-        table = priced_product
-        connection.execute(
-            delete(table).where(
-                table.c.dealer == partition.dealer, table.c.sync_date == partition.sync_date
-            )
-        )
-        columns = PRODUCT_COLUMNS | {"no_price_reason": "text"}
-        _copy(
-            connection,
-            table.name,
-            ["dealer", "sync_date", *columns],
-            ((partition.dealer, partition.sync_date, *row) for row in _rows(products, columns)),
-        )
+        _stage(connection, "stage_priced", PRICED_COLUMNS, products)
+        priced.replace(connection, partition, PRICED_COLUMNS)
 
     transaction(engine, work)
 
@@ -268,21 +258,14 @@ def store_changes(engine: Engine, partition: Partition, changes: pd.DataFrame) -
 
 
 def read_priced(engine: Engine, partition: Partition, limit: int | None = None) -> pd.DataFrame:
-    """The partition's priced products by code, all or the first ones.
-
-    Columns are those of ``PRODUCT_COLUMNS`` and ``no_price_reason``.
-    """
-    table = priced_product
-    columns = [*PRODUCT_COLUMNS, "no_price_reason"]
-    statement = (
-        table.select()
-        .with_only_columns(*(table.c[name] for name in columns))
-        .where(table.c.dealer == partition.dealer, table.c.sync_date == partition.sync_date)
-        .order_by(table.c.product_code)
-        .limit(limit)
+    """The partition's priced products by code, all or the first ones, with ``PRICED_COLUMNS``."""
+    statement = text(
+        f"SELECT {', '.join(PRICED_COLUMNS)} FROM {priced.OF_DAY}"
+        " ORDER BY product_code LIMIT :limit"
     )
-    rows = transaction(engine, lambda connection: connection.execute(statement).all())
-    return pd.DataFrame([tuple(row) for row in rows], columns=columns, dtype=object)
+    bound = {"dealer": partition.dealer, "sync_date": partition.sync_date, "limit": limit}
+    rows = transaction(engine, lambda connection: connection.execute(statement, bound).all())
+    return pd.DataFrame([tuple(row) for row in rows], columns=list(PRICED_COLUMNS), dtype=object)
 
 
 # A quote that does not count changes nothing. `rules` says so too; a day that was priced by an
@@ -294,7 +277,7 @@ _STAGED = {
 _STAGE_PRODUCTS = f"""
 INSERT INTO stage_product ({", ".join(_STAGED)})
 SELECT {", ".join(_STAGED.values())}
-FROM priced_product WHERE dealer = :dealer AND sync_date = :sync_date
+FROM {priced.OF_DAY}
 """
 
 _REMOVE_CHANGES = """
@@ -328,8 +311,8 @@ WHERE NOT EXISTS (
           AND r.loaded_at IS NOT NULL AND r.sync_date > :sync_date)
   -- It had them where it had a record of theirs that could not be read.
   AND NOT EXISTS (
-        SELECT FROM raw_product_listing l
-        WHERE l.dealer = :dealer AND l.sync_date > :sync_date
+        SELECT FROM listed_product l
+        WHERE l.dealer = :dealer AND l.last_date > :sync_date
           AND l.product_code = s.product_code)
 """
 
@@ -511,8 +494,8 @@ WHERE p.dealer = :dealer AND p.source = 'haier' AND p.sync_date <= :sync_date
   AND NOT EXISTS (SELECT FROM stage_product s WHERE s.product_code = p.product_code)
   -- Neither present nor gone: its record stands in the listing and could not be read.
   AND NOT EXISTS (
-        SELECT FROM raw_product_listing l
-        WHERE l.dealer = :dealer AND l.sync_date = :sync_date
+        SELECT FROM raw_record l
+        WHERE l.dealer = :dealer AND l.sync_date = :sync_date AND l.asset_key = 'product_listings'
           AND l.product_code = p.product_code)
 """
 

@@ -2,11 +2,19 @@
 
 Payloads go in and out untouched; what they mean is decided elsewhere. A record carries the root
 run under which it was fetched, so that a sync which was killed goes on where it was.
+
+A payload is stored once for a dealer and an interface (``raw_payload``), and a day is packs of
+references to payloads (``raw_answer``): a row for each of hundreds of thousands of answers would be
+large however small its payload. The view ``raw_record`` shows them as rows, together with what a
+version before this one stored as rows (``RAW_TABLES``).
+
+Both tables are partitioned, so that old days are dropped and not deleted. For that no payload may
+be needed for ever: one that was stored long ago is stored again, a few each day (``PAYLOAD_DAYS``).
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from itertools import islice
 from typing import Any
 
@@ -26,10 +34,27 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog.database import dump_json, transaction, translated
-from haier_pipeline.catalog.tables import RAW_TABLES, raw_partition
+from haier_pipeline.catalog.tables import (
+    RAW_TABLES,
+    haier_database,
+    listed_product,
+    raw_answer,
+    raw_partition,
+)
 from haier_pipeline.domain.partition import Partition
 
 CHUNK_ROWS = 2_000
+
+# A pack with fewer answers takes in more of the same fetch; with many more, a page would not hold
+# two versions of its row, and each change would leave a dead one elsewhere.
+PACK_ROWS = 150
+
+# A payload is used until it is so many days old, and of such an age that not all which were stored
+# on one day end on the same one.
+PAYLOAD_DAYS = 60
+PAYLOAD_DAYS_SPREAD = 64
+#: On no day is a payload used that was stored earlier than so many days before.
+MOST_PAYLOAD_DAYS = PAYLOAD_DAYS + PAYLOAD_DAYS_SPREAD
 
 
 @dataclass(frozen=True)
@@ -112,17 +137,13 @@ def previous(engine: Engine, partition: Partition) -> Partition | None:
 
 
 def listed_before(engine: Engine, partition: Partition, codes: Collection[str]) -> set[str]:
-    """Which of the codes stood in a stored listing of an earlier day."""
-    table = RAW_TABLES["product_listings"].c
-    statement = (
-        select(table.product_code)
-        .where(
-            table.dealer == partition.dealer,
-            table.sync_date < partition.sync_date,
-            # One array, however many: a statement takes only 65,535 parameters.
-            table.product_code == any_(cast(list(codes), ARRAY(String))),
-        )
-        .distinct()
+    """Which of the codes stood in a listing of an earlier day, as long as answers are kept."""
+    table = listed_product.c
+    statement = select(table.product_code).where(
+        table.dealer == partition.dealer,
+        table.first_date < partition.sync_date,
+        # One array, however many: a statement takes only 65,535 parameters.
+        table.product_code == any_(cast(list(codes), ARRAY(String))),
     )
     return transaction(engine, lambda connection: set(connection.scalars(statement)))
 
@@ -144,28 +165,36 @@ def open_fetch(engine: Engine, partition: Partition, asset: str, root_run_id: st
         },
         where=raw_partition.c.root_run_id != root_run_id,
     )
+    # By itself, since it locks: the fetch shall not hold the lock.
+    transaction(engine, lambda connection: make_partitions(connection, partition.sync_date))
     transaction(engine, lambda connection: connection.execute(statement))
 
 
 def close_fetch(engine: Engine, partition: Partition, asset: str) -> None:
-    """Note that every unit of the fetch has been asked for."""
+    """Note that every unit of the fetch has been asked for; drop packs that answers replaced."""
     statement = (
         update(raw_partition)
         .where(_is(raw_partition, partition), raw_partition.c.asset_key == asset)
         .values(completed_at=func.clock_timestamp())
     )
-    transaction(engine, lambda connection: connection.execute(statement))
+
+    def work(connection: Connection) -> None:
+        connection.execute(statement)
+        connection.execute(text(_DROP_REPLACED), _bound(partition, asset))
+
+    transaction(engine, work)
 
 
 def fetched(
     engine: Engine, partition: Partition, asset: str, root_run_id: str
 ) -> set[tuple[str, ...]]:
     """The keys that were answered under this root run: what a resumed sync need not ask again."""
-    table = RAW_TABLES[asset]
-    key = [table.c[name] for name in _key_columns(asset)]
-    statement = select(*key).where(_is(table, partition), table.c.root_run_id == root_run_id)
+    statement = text(
+        f"SELECT {', '.join(_key_columns(asset))} FROM raw_record WHERE {_OF_ASSET} AND {_OF_ROOT}"
+    )
+    bound = _bound(partition, asset, root_run_id)
     return transaction(
-        engine, lambda connection: {tuple(row) for row in connection.execute(statement)}
+        engine, lambda connection: {tuple(row) for row in connection.execute(statement, bound)}
     )
 
 
@@ -182,7 +211,7 @@ def save(
     """Store answers in a transaction of their own; a newer answer replaces an older one."""
 
     def work(connection: Connection) -> None:
-        _upsert(connection, partition, asset, root_run_id, records)
+        _store(connection, partition, asset, root_run_id, records)
         _reject(connection, partition, asset, rejected, run_id=run_id)
 
     transaction(engine, work)
@@ -223,13 +252,21 @@ def save_listing(
     how many have no readable code. ``accepted``: an operator let a shrunken listing pass.
     """
     asset = "product_listings"
-    table = RAW_TABLES[asset]
     of_asset = _is(raw_partition, partition) & (raw_partition.c.asset_key == asset)
 
     def work(connection: Connection) -> None:
         if complete:
-            connection.execute(delete(table).where(_is(table, partition)))
-        _upsert(connection, partition, asset, root_run_id, [*records, *unread])
+            for table in (raw_answer, RAW_TABLES[asset]):
+                of_table = _is(table, partition)
+                if table is raw_answer:
+                    of_table &= table.c.asset_key == asset
+                connection.execute(delete(table).where(of_table))
+            # Those that only the listing which is replaced had.
+            connection.execute(text(_FORGET_LISTED), _bound(partition, asset))
+        listed = [*records, *unread]
+        _store(connection, partition, asset, root_run_id, listed)
+        codes = sorted({record.product_code for record in listed})
+        connection.execute(text(_NOTE_LISTED), _bound(partition, asset) | {"codes": codes})
         _reject(connection, partition, asset, rejected, run_id=run_id)
         values: dict[str, Any] = {"completed_at": func.clock_timestamp()}
         if complete:
@@ -250,13 +287,11 @@ def save_listing(
 
 def counties_asked(engine: Engine, partition: Partition, root_run_id: str) -> set[str]:
     """The counties that a fetch of stock under this root run was answered for."""
-    table = RAW_TABLES["stock_levels"]
-    statement = (
-        select(table.c.county_code)
-        .where(_is(table, partition), table.c.root_run_id == root_run_id)
-        .distinct()
+    statement = text(
+        f"SELECT DISTINCT county_code FROM raw_record WHERE {_OF_ASSET} AND {_OF_ROOT}"
     )
-    return transaction(engine, lambda connection: set(connection.scalars(statement)))
+    bound = _bound(partition, "stock_levels", root_run_id)
+    return transaction(engine, lambda connection: set(connection.scalars(statement, bound)))
 
 
 def read(
@@ -266,16 +301,78 @@ def read(
 
     A server that is away is waited for before the first chunk, not between two of them.
     """
-    table = RAW_TABLES[asset]
-    key = [table.c[name] for name in _key_columns(asset)]
-    statement = select(*key, table.c.payload).where(_is(table, partition)).order_by(*key)
-    if root_run_id is not None:
-        statement = statement.where(table.c.root_run_id == root_run_id)
+    of_root = "" if root_run_id is None else f" AND {_OF_ROOT}"
+    statement = text(
+        f"SELECT product_code, county_code, payload FROM raw_record WHERE {_OF_ASSET}{of_root}"
+        " ORDER BY product_code, county_code"
+    )
     transaction(engine, lambda connection: connection.execute(text("SELECT 1")))
     with translated(engine), engine.connect() as connection:
         options = connection.execution_options(yield_per=CHUNK_ROWS)
-        for row in options.execute(statement).mappings():
-            yield RawRecord(row["product_code"], row["payload"], row.get("county_code"))
+        for code, county, payload in options.execute(
+            statement, _bound(partition, asset, root_run_id)
+        ):
+            yield RawRecord(code, payload, county)
+
+
+def make_partitions(connection: Connection, day: date) -> None:
+    """Make those for the answers of a day and the payloads of its month, where there are none.
+
+    Only the owner of the tables can. What another role stores goes to the partitions for the rest.
+    """
+    for table, name, bounds, holds in _partitions(day):
+        found = connection.scalar(text("SELECT to_regclass(:name)"), {"name": name})
+        if found is not None or not owns(connection, table):
+            continue
+        connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('haier partitions'))"))
+        found = connection.scalar(text("SELECT to_regclass(:name)"), {"name": name})
+        # What the rest holds already stays there; the two may not overlap.
+        if found is None and not connection.scalar(
+            text(f"SELECT EXISTS (SELECT FROM {table}_rest WHERE {holds})")
+        ):
+            # Attached afterwards, since that keeps nobody from reading and writing the others.
+            with_options = " WITH (toast_tuple_target = 128)" if table == "raw_answer" else ""
+            connection.execute(
+                text(f"CREATE TABLE {name} (LIKE {table} INCLUDING ALL){with_options}")
+            )
+            connection.execute(
+                text(f"ALTER TABLE {table} ATTACH PARTITION {name} FOR VALUES {bounds}")
+            )
+
+
+def owns(connection: Connection, table: str) -> bool:
+    """Whether our role may make and drop partitions of the table."""
+    return bool(
+        connection.scalar(
+            text(
+                "SELECT pg_has_role(relowner, 'USAGE')"
+                " AND has_schema_privilege(current_schema(), 'CREATE')"
+                " FROM pg_class WHERE oid = to_regclass(:table)"
+            ),
+            {"table": table},
+        )
+    )
+
+
+def first_payload(day: date) -> int:
+    """The smallest number of a payload that is stored on the day."""
+    return (day - _DAY_ZERO).days << 32
+
+
+_DAY_ZERO = date(2000, 1, 1)
+
+
+def _partitions(day: date) -> Iterator[tuple[str, str, str, str]]:
+    """Table, name, bounds, and the bounds as a condition."""
+    month = day.replace(day=1)
+    low, high = first_payload(month), first_payload((month + timedelta(days=31)).replace(day=1))
+    yield (
+        "raw_payload",
+        f"raw_payload_{day:%Y%m}",
+        f"FROM ({low}) TO ({high})",
+        f"id >= {low} AND id < {high}",
+    )
+    yield "raw_answer", f"raw_answer_{day:%Y%m%d}", f"IN ('{day}')", f"sync_date = '{day}'"
 
 
 def _is(table: Any, partition: Partition) -> Any:
@@ -286,39 +383,137 @@ def _key_columns(asset: str) -> list[str]:
     return ["product_code", "county_code"] if asset == "stock_levels" else ["product_code"]
 
 
-def _upsert(
+_OF_ASSET = "dealer = :dealer AND sync_date = :sync_date AND asset_key = :asset"
+_OF_ROOT = "root_run_id = :root_run_id"
+
+
+def _bound(partition: Partition, asset: str, root_run_id: str | None = None) -> dict[str, Any]:
+    bound = {"dealer": partition.dealer, "sync_date": partition.sync_date, "asset": asset}
+    return bound if root_run_id is None else bound | {"root_run_id": root_run_id}
+
+
+def _store(
     connection: Connection,
     partition: Partition,
     asset: str,
     root_run_id: str,
     records: Iterable[RawRecord],
 ) -> None:
-    table = RAW_TABLES[asset]
+    packed_from = select(haier_database.c.packed_from <= partition.sync_date)
+    is_packed = connection.scalar(packed_from) is not False
+    statement = text(_PACK if is_packed else _upsert(asset))
+    bound = _bound(partition, asset, root_run_id)
+    if is_packed:
+        bound |= {"first_payload": first_payload(partition.sync_date)}
+    remaining = iter(records)
+    while chunk := list(islice(remaining, CHUNK_ROWS)):
+        # Of equal keys the last answer counts, and one statement may not meet a key twice.
+        last = {(record.product_code, record.county_code): record for record in chunk}
+        rows = [vars(record) for record in last.values()]
+        connection.execute(statement, bound | {"records": dump_json(rows)})
+
+
+# One JSON text for all records: as fast as COPY at these sizes, and needs no temporary table. Of an
+# array psycopg would escape every quotation mark in Python.
+_RECORDS = (
+    "jsonb_to_recordset(CAST(:records AS jsonb))"
+    " AS r(product_code text, county_code text, payload jsonb)"
+)
+
+# Without a join, whose plan would depend on guesses: each record finds its payload's number by the
+# index, and those that are new share one where they are equal. The newest pack grows while it is
+# small: half a second's answers by themselves would be too few to be compressed.
+_PACK = f"""
+WITH given AS MATERIALIZED (
+    SELECT product_code, county_code, payload,
+        substr(sha256(convert_to(
+            concat_ws(chr(10), CAST(:dealer AS text), CAST(:asset AS text), payload::text), 'UTF8'
+        )), 1, 16) AS hash
+    FROM {_RECORDS}
+), sought AS MATERIALIZED (
+    SELECT g.*, (
+        SELECT p.id FROM raw_payload p
+        WHERE p.hash = g.hash AND p.id >= CAST(:first_payload AS bigint)
+            - (({PAYLOAD_DAYS} + get_byte(g.hash, 0) % {PAYLOAD_DAYS_SPREAD})::bigint << 32)
+        ORDER BY p.id DESC LIMIT 1) AS known
+    FROM given g
+), numbered AS MATERIALIZED (
+    SELECT *, CASE WHEN known IS NULL THEN
+        CAST(:first_payload AS bigint) + (nextval('raw_number') & 4294967295) END AS fresh
+    FROM sought
+), placed AS MATERIALIZED (
+    SELECT *, coalesce(known, min(fresh) OVER (PARTITION BY hash)) AS id FROM numbered
+), added AS (
+    INSERT INTO raw_payload (id, hash, payload)
+    SELECT id, hash, payload FROM placed WHERE fresh = id
+), pack AS (
+    SELECT array_agg(product_code ORDER BY product_code, county_code) AS product_codes,
+        CASE WHEN count(county_code) > 0
+            THEN array_agg(county_code ORDER BY product_code, county_code) END AS county_codes,
+        array_agg(id ORDER BY product_code, county_code) AS payload_ids
+    FROM placed
+), grown AS (
+    UPDATE raw_answer a SET product_codes = a.product_codes || k.product_codes,
+        county_codes = a.county_codes || k.county_codes,
+        payload_ids = a.payload_ids || k.payload_ids, fetched_at = clock_timestamp()
+    FROM pack k
+    WHERE a.dealer = :dealer AND a.sync_date = :sync_date AND a.asset_key = :asset
+      AND a.position = (
+            SELECT position FROM raw_answer WHERE {_OF_ASSET} ORDER BY position DESC LIMIT 1)
+      AND a.root_run_id = :root_run_id AND cardinality(a.product_codes) < {PACK_ROWS}
+    RETURNING a.position
+)
+INSERT INTO raw_answer (dealer, sync_date, asset_key, root_run_id,
+    product_codes, county_codes, payload_ids, fetched_at)
+SELECT :dealer, :sync_date, :asset, :root_run_id, product_codes, county_codes, payload_ids,
+    clock_timestamp()
+FROM pack WHERE NOT EXISTS (SELECT FROM grown)
+"""
+
+
+def _upsert(asset: str) -> str:
+    """The statement of the version before, for the days that it may still read."""
     key = _key_columns(asset)
-    columns = [*key, "payload"]
-    # One JSON text for all rows: as fast as COPY at these sizes, and needs no temporary table.
-    # Of an array psycopg would escape every quotation mark in Python.
-    statement = text(
-        f"INSERT INTO {table.name} AS t (dealer, sync_date, root_run_id, {', '.join(columns)})"
-        f" SELECT :dealer, :sync_date, :root_run_id, {', '.join(f'r.{name}' for name in columns)}"
-        f" FROM jsonb_to_recordset(CAST(:records AS jsonb))"
-        f" AS r({', '.join(f'{name} text' for name in key)}, payload jsonb)"
+    columns = ", ".join([*key, "payload"])
+    return (
+        f"INSERT INTO {RAW_TABLES[asset].name} AS t (dealer, sync_date, root_run_id, {columns})"
+        f" SELECT :dealer, :sync_date, :root_run_id, {columns} FROM {_RECORDS}"
         f" ON CONFLICT (dealer, sync_date, {', '.join(key)}) DO UPDATE SET"
         " payload = excluded.payload, root_run_id = excluded.root_run_id,"
         " fetched_at = clock_timestamp()"
     )
-    remaining = iter(records)
-    while chunk := list(islice(remaining, CHUNK_ROWS)):
-        # One statement may not meet a key twice; the last answer counts.
-        last = {(record.product_code, record.county_code): record for record in chunk}
-        rows = [{name: getattr(record, name) for name in columns} for record in last.values()]
-        values: Mapping[str, Any] = {
-            "dealer": partition.dealer,
-            "sync_date": partition.sync_date,
-            "root_run_id": root_run_id,
-            "records": dump_json(rows),
-        }
-        connection.execute(statement, values)
+
+
+# Where a later fetch of the day has answered everything in a pack again.
+_DROP_REPLACED = f"""
+DELETE FROM raw_answer WHERE {_OF_ASSET} AND position NOT IN (
+    SELECT position FROM (
+        SELECT DISTINCT ON (product_code, county_code) position
+        FROM (
+            SELECT position, unnest(product_codes) AS product_code,
+                unnest(county_codes) AS county_code
+            FROM raw_answer WHERE {_OF_ASSET}
+        ) told
+        ORDER BY product_code, county_code, position DESC
+    ) newest)
+  AND EXISTS (
+    SELECT FROM raw_answer WHERE {_OF_ASSET}
+    HAVING min(root_run_id) <> max(root_run_id))
+"""
+
+_FORGET_LISTED = """
+DELETE FROM listed_product
+WHERE dealer = :dealer AND first_date = :sync_date AND last_date = :sync_date
+"""
+
+_NOTE_LISTED = """
+INSERT INTO listed_product AS l (dealer, product_code, first_date, last_date)
+SELECT :dealer, code, :sync_date, :sync_date FROM unnest(CAST(:codes AS text[])) AS code
+ON CONFLICT (dealer, product_code) DO UPDATE
+SET first_date = least(l.first_date, excluded.first_date),
+    last_date = greatest(l.last_date, excluded.last_date)
+WHERE excluded.first_date < l.first_date OR excluded.last_date > l.last_date
+"""
 
 
 def _reject(

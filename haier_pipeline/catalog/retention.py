@@ -1,23 +1,26 @@
 """What is removed once it is old: log rows, rejected records, raw answers, notes of removals.
 
 In small steps, each a transaction of its own, so that a removal which is stopped goes on where it
-was and never stands in a sync's way. The catalog tables themselves are never touched.
+was and never stands in a sync's way. The catalog tables themselves are never touched. Answers go by
+dropping the partitions that hold them, which frees the disk at once and leaves nothing to vacuum.
 """
 
 from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import partial
 
 from sqlalchemy import Connection, Engine, text
 
 from haier_pipeline.catalog.database import transaction
 from haier_pipeline.catalog.feed import forget_removed
+from haier_pipeline.catalog.raw import MOST_PAYLOAD_DAYS, first_payload, owns
 from haier_pipeline.catalog.tables import RAW_TABLES
 
 CHUNK_ROWS = 5_000
 
-# Tables of answers and of what is computed from them, by dealer and day.
+# Tables of answers, by dealer and day.
 DAILY_TABLES = (
     *(table.name for table in RAW_TABLES.values()),
-    "priced_product",
     "account_balance",
     "order_logistics",
 )
@@ -83,22 +86,69 @@ def _in_chunks(engine: Engine, statement: str, days: int) -> int:
 
 def _remove_answers(engine: Engine, days: int) -> int:
     """Day by day, dealer by dealer; the note that a day was fetched goes last."""
-    union = " UNION ".join(
-        f"SELECT dealer, sync_date FROM {table}" for table in ("raw_partition", *DAILY_TABLES[-2:])
+    kept_from: date = transaction(
+        engine,
+        lambda connection: connection.scalar(
+            text("SELECT (clock_timestamp() AT TIME ZONE 'Asia/Shanghai')::date - :days"),
+            {"days": days},
+        ),
     )
-    old = text(
-        f"SELECT dealer, sync_date FROM ({union}) old"
-        " WHERE sync_date < (clock_timestamp() AT TIME ZONE 'Asia/Shanghai')::date - :days"
-        " ORDER BY sync_date, dealer"
-    )
+    removed = _drop(engine, "raw_answer", f"raw_answer_{kept_from:%Y%m%d}", _ANSWERS_IN)
+    old = text(f"{_OLD_PARTITIONS} ORDER BY sync_date, dealer")
     partitions = transaction(
-        engine, lambda connection: connection.execute(old, {"days": days}).all()
+        engine, lambda connection: connection.execute(old, {"kept_from": kept_from}).all()
     )
-    return sum(_remove_day(engine, dealer, sync_date) for dealer, sync_date in partitions)
+    removed += sum(_remove_day(engine, dealer, sync_date) for dealer, sync_date in partitions)
+    # Only now, since no kept day needs them; the month that one may need stays whole.
+    needed_from = kept_from - timedelta(days=MOST_PAYLOAD_DAYS)
+    _drop(engine, "raw_payload", f"raw_payload_{needed_from:%Y%m}")
+    bound = {"first": first_payload(needed_from), "kept_from": kept_from}
+
+    def forget(connection: Connection) -> None:
+        connection.execute(text("DELETE FROM raw_payload_rest WHERE id < :first"), bound)
+        connection.execute(text("DELETE FROM listed_product WHERE last_date < :kept_from"), bound)
+
+    transaction(engine, forget)
+    return removed
 
 
-def _remove_day(engine: Engine, dealer: str, sync_date: object) -> int:
-    bound = {"dealer": dealer, "sync_date": sync_date}
+def _drop(engine: Engine, table: str, kept_from: str, count: str | None = None) -> int:
+    """Drop the table's partitions before that of the name, and return what ``count`` finds there.
+
+    Their names have the order of their days. Those of another owner stay for him to drop.
+    """
+
+    def names(connection: Connection) -> list[str]:
+        found = connection.scalars(
+            text(
+                "SELECT relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid"
+                " WHERE inhparent = to_regclass(:table) AND relname < :kept_from ORDER BY relname"
+            ),
+            {"table": table, "kept_from": kept_from},
+        )
+        return list(found) if owns(connection, table) else []
+
+    def drop(name: str, connection: Connection) -> int:
+        removed = int(connection.scalar(text(f"SELECT {count} FROM {name}")) or 0) if count else 0
+        connection.execute(text(f"DROP TABLE {name}"))
+        return removed
+
+    return sum(transaction(engine, partial(drop, name)) for name in transaction(engine, names))
+
+
+_ANSWERS_IN = "sum(cardinality(product_codes))"
+
+_OLD_PARTITIONS = """
+SELECT dealer, sync_date FROM (
+    SELECT dealer, sync_date FROM raw_partition
+    UNION SELECT dealer, sync_date FROM account_balance
+    UNION SELECT dealer, sync_date FROM order_logistics
+) old WHERE sync_date < :kept_from
+"""
+
+
+def _remove_day(engine: Engine, dealer: str, sync_date: date) -> int:
+    bound = {"dealer": dealer, "sync_date": sync_date, "next": sync_date + timedelta(days=1)}
 
     def work(connection: Connection) -> int:
         removed = sum(
@@ -108,11 +158,23 @@ def _remove_day(engine: Engine, dealer: str, sync_date: object) -> int:
             ).rowcount
             for table in DAILY_TABLES
         )
-        connection.execute(text(_FORGET_DAY), bound)
+        # What was stored where there is no partition for the day.
+        rest = f"SELECT {_ANSWERS_IN} FROM raw_answer WHERE {_OF_DAY}"
+        removed += int(connection.scalar(text(rest), bound) or 0)
+        for statement in (f"DELETE FROM raw_answer WHERE {_OF_DAY}", _FORGET_PRICED, _FORGET_DAY):
+            connection.execute(text(statement), bound)
         return removed
 
     return transaction(engine, work)
 
+
+_OF_DAY = "dealer = :dealer AND sync_date = :sync_date"
+
+# The rows that held for this day or earlier ones, which went before.
+_FORGET_PRICED = """
+DELETE FROM priced_product WHERE dealer = :dealer
+  AND (valid_to <= :next OR (valid_to IS NULL AND sync_date = :sync_date))
+"""
 
 _FORGET_DAY = """
 DELETE FROM raw_partition old WHERE dealer = :dealer AND sync_date = :sync_date

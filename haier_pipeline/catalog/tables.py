@@ -21,8 +21,10 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     Numeric,
+    Sequence,
     String,
     Table,
     Text,
@@ -95,6 +97,9 @@ haier_database = Table(
     # The newest migration of the oldest program that may use the database.
     Column("oldest_program", String(32), nullable=False),
     _time("created_at"),
+    # From this day on answers are stored packed; before it as the version before this one reads
+    # them, which may still run beside this one.
+    Column("packed_from", Date, nullable=False, server_default="-infinity"),
     CheckConstraint("only_row", name="only_row"),
 )
 
@@ -156,6 +161,23 @@ haier_sync_log = Table(
     Index(None, "sync_type", "id"),
     # Whoever counts what has ended reads only what ended since the last time.
     Index(None, "completed_at"),
+    # The newest end of each asset of each dealer, and a dealer's oldest row since a day.
+    Index(
+        "ix_haier_sync_log_last_end",
+        "dealer",
+        "asset_key",
+        text("completed_at DESC"),
+        text("id DESC"),
+        postgresql_where=text("asset_key IS NOT NULL"),
+    ),
+    Index(
+        "ix_haier_sync_log_seen",
+        "dealer",
+        "created_at",
+        postgresql_where=text("asset_key IS NOT NULL"),
+    ),
+    # The attempts of a chain of runs.
+    Index(None, "root_run_id", "asset_key"),
 )
 
 # A request that starts something is carried out once, however often it is sent.
@@ -352,7 +374,7 @@ tracked_order = Table(
 
 
 def _raw(name: str, *key: Column[str]) -> Table:
-    """A table of answers: one row for each record, its payload as the platform sent it."""
+    """What a version before this one stores its answers in: a row, with its payload, for each."""
     return Table(
         name,
         metadata,
@@ -375,6 +397,58 @@ RAW_TABLES = {
     "price_quotes": raw_price_quote,
     "stock_levels": raw_stock_level,
 }
+
+# Numbers the packs of answers in their order, and the payloads of a day.
+raw_number = Sequence("raw_number", metadata=metadata)
+
+# What the platform said, each content once for a dealer and an interface. A partition holds the
+# payloads that were met first in one month; the upper half of ``id`` is the day (``catalog.raw``).
+raw_payload = Table(
+    "raw_payload",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("payload", JSONB, nullable=False),
+    Index(None, "hash", "id"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+# Which answers a day consists of: hundreds in a row, since a day that repeats the last one would
+# otherwise be as large as its keys. A partition holds one day.
+raw_answer = Table(
+    "raw_answer",
+    metadata,
+    _dealer(key=True),
+    Column("sync_date", Date, primary_key=True),
+    Column("asset_key", String(100), primary_key=True),
+    # Of two answers about the same, that of the later pack counts.
+    Column(
+        "position",
+        BigInteger,
+        primary_key=True,
+        autoincrement=False,
+        server_default=text("nextval('raw_number'::regclass)"),
+    ),
+    Column("root_run_id", String(64), nullable=False),
+    Column("product_codes", ARRAY(Text(collation="C")), nullable=False),
+    # Only of stock.
+    Column("county_codes", ARRAY(Text(collation="C"))),
+    Column("payload_ids", ARRAY(BigInteger), nullable=False),
+    _time("fetched_at"),
+    postgresql_partition_by="LIST (sync_date)",
+)
+
+# Which products stood in a listing, since when and until when, so that nobody has to search the
+# listings for it. The last day moves daily: in no index, and with room beside the row.
+listed_product = Table(
+    "listed_product",
+    metadata,
+    _dealer(key=True),
+    Column("product_code", String(CODE_LENGTH), primary_key=True),
+    Column("first_date", Date, nullable=False),
+    Column("last_date", Date, nullable=False),
+    postgresql_with={"fillfactor": 50},
+)
 
 raw_partition = Table(
     "raw_partition",
@@ -414,7 +488,12 @@ priced_product = Table(
     *_amounts(*AMOUNT_COLUMNS),
     Column("no_price_reason", Text),
     Column("rebate_policy", Text),
+    # The first day that the row does not hold for; 'infinity' while it holds. Null where a version
+    # before this one wrote it, for the one day.
+    Column("valid_to", Date),
     _one_of("is_sales", ("0", "1")),
+    CheckConstraint("valid_to > sync_date", name="valid_to"),
+    Index(None, "dealer", "valid_to"),
 )
 
 # What a version before this one books its calls in; it may still run beside this one.

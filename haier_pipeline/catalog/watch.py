@@ -41,35 +41,61 @@ class LastLoads:
     first_seen_at: datetime | None
 
 
-_LAST_ENDS = """
-SELECT DISTINCT ON (dealer, asset_key) dealer, asset_key, sync_date, status, message, checks
-FROM haier_sync_log
-WHERE completed_at > clock_timestamp() - make_interval(days => :days) AND asset_key IS NOT NULL
-  AND sync_date >= (created_at AT TIME ZONE 'Asia/Shanghai')::date - 1
-ORDER BY dealer, asset_key, completed_at DESC, id DESC
-"""
-
-_LAST_LOADS = """
-SELECT dealer, min(created_at) AS first_seen_at,
-    max(completed_at) FILTER (WHERE asset_key = 'products'
-        AND root_run_id IN (SELECT root_run_id FROM fetched WHERE asset_key = 'price_quotes')
-    ) AS synced_at,
-    max(completed_at) FILTER (WHERE asset_key = 'product_stock'
-        AND root_run_id IN (SELECT root_run_id FROM fetched WHERE asset_key = 'stock_levels')
-    ) AS stocked_at
-FROM good GROUP BY dealer
-"""
-
-_GOOD = """
-WITH good AS (
-    SELECT dealer, asset_key, root_run_id, created_at,
-        CASE WHEN status IN ('success', 'partial') THEN completed_at END AS completed_at
-    FROM haier_sync_log
-    WHERE created_at > clock_timestamp() - make_interval(days => :days) AND asset_key IS NOT NULL
-), fetched AS MATERIALIZED (
-    SELECT DISTINCT root_run_id, asset_key FROM good
-    WHERE asset_key IN ('price_quotes', 'stock_levels') AND completed_at IS NOT NULL
+# Every search below goes down an index to the newest row that fits, for each asset of each dealer:
+# a log of a million rows costs no more than a short one. The pairs are found by going from one to
+# the next greater one.
+_ASSETS = """
+WITH RECURSIVE asset AS (
+    (SELECT dealer, asset_key FROM haier_sync_log
+     WHERE asset_key IS NOT NULL ORDER BY dealer, asset_key LIMIT 1)
+    UNION ALL
+    SELECT next.* FROM asset a CROSS JOIN LATERAL (
+        SELECT dealer, asset_key FROM haier_sync_log
+        WHERE asset_key IS NOT NULL AND (dealer, asset_key) > (a.dealer, a.asset_key)
+        ORDER BY dealer, asset_key LIMIT 1) next
 )
+"""
+
+_LAST_ENDS = f"""
+{_ASSETS}
+SELECT a.dealer, a.asset_key, l.sync_date, l.status, l.message, l.checks
+FROM asset a CROSS JOIN LATERAL (
+    SELECT * FROM haier_sync_log
+    WHERE dealer = a.dealer AND asset_key = a.asset_key
+      AND completed_at > clock_timestamp() - make_interval(days => :days)
+      AND sync_date >= (created_at AT TIME ZONE 'Asia/Shanghai')::date - 1
+    ORDER BY completed_at DESC, id DESC LIMIT 1
+) l ORDER BY a.dealer, a.asset_key
+"""
+
+
+def _last_load(asset: str, fetched: str) -> str:
+    """When the asset was last loaded from what its own chain of runs had fetched."""
+    return f"""(
+        SELECT l.completed_at FROM haier_sync_log l
+        WHERE l.dealer = d.dealer AND l.asset_key = '{asset}' AND l.created_at > since.day
+          AND l.completed_at > since.day AND l.status IN ('success', 'partial')
+          AND EXISTS (
+                SELECT FROM haier_sync_log f
+                WHERE f.root_run_id = l.root_run_id AND f.asset_key = '{fetched}'
+                  AND f.created_at > since.day AND f.status IN ('success', 'partial'))
+        ORDER BY l.completed_at DESC LIMIT 1)"""
+
+
+_LAST_LOADS = f"""
+{_ASSETS}, since AS MATERIALIZED (
+    SELECT clock_timestamp() - make_interval(days => :days) AS day
+), seen AS MATERIALIZED (
+    SELECT dealer, (
+        SELECT created_at FROM haier_sync_log l
+        WHERE l.dealer = d.dealer AND l.asset_key IS NOT NULL AND l.created_at > since.day
+        ORDER BY created_at LIMIT 1) AS first_seen_at
+    FROM (SELECT DISTINCT dealer FROM asset) d CROSS JOIN since
+)
+SELECT d.dealer, d.first_seen_at,
+    {_last_load("products", "price_quotes")} AS synced_at,
+    {_last_load("product_stock", "stock_levels")} AS stocked_at
+FROM seen d CROSS JOIN since WHERE d.first_seen_at IS NOT NULL
 """
 
 
@@ -83,7 +109,7 @@ def last_ends(engine: Engine) -> list[LastEnd]:
 def last_loads(engine: Engine) -> Mapping[str, LastLoads]:
     """The last loads by dealer, of the last eight days."""
     with translated(engine), engine.connect() as connection:
-        rows = connection.execute(text(_GOOD + _LAST_LOADS), {"days": LOADS_DAYS}).mappings()
+        rows = connection.execute(text(_LAST_LOADS), {"days": LOADS_DAYS}).mappings()
         return {
             row["dealer"]: LastLoads(row["synced_at"], row["stocked_at"], row["first_seen_at"])
             for row in rows

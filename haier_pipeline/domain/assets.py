@@ -2,7 +2,7 @@
 
 An asset's name is the plural of what one of its records is; its group says how far from the
 platform it stands: ``platform``, ``pricing``, ``catalog``, with ``account`` and ``orders`` beside
-them. How a check is judged is not said here.
+them. How a check is judged is decided elsewhere.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,15 @@ class CheckRule:
     """What must hold of an asset. A ``blocking`` one stops the sync where it fails.
 
     ``severity`` is that of a failure, ``WARN`` or ``ERROR``. ``name`` is what Dagster shows and the
-    sync log keeps.
+    sync log keeps. One that is not ``is_partitioned`` looks at all dealers at once and is judged by
+    the clock, not by the step that makes the asset.
     """
 
     name: str
     description: str
     blocking: bool = False
     severity: str = "ERROR"
+    is_partitioned: bool = True
 
 
 NOT_EMPTY: Final = CheckRule(
@@ -87,6 +89,11 @@ STOCK_ADDS_UP: Final = CheckRule(
     "stock_adds_up",
     "A product's stock is the sum of its warehouses that count, else the load is taken back.",
     blocking=True,
+)
+FRESHNESS: Final = CheckRule(
+    "fresh",
+    "Every active dealer's last sync is at most a day old, by day its stock at most two hours.",
+    is_partitioned=False,
 )
 
 
@@ -153,7 +160,7 @@ ASSETS: Final[Mapping[str, Asset]] = {
             _TABLE,
             "Table product: what the dealer sells, with Haier's prices and the stock. The shop's "
             "own columns are never touched; an older day never overwrites a newer one.",
-            (PRODUCTS_MATCH,),
+            (PRODUCTS_MATCH, FRESHNESS),
         ),
         Asset(
             "product_stock",

@@ -1,4 +1,8 @@
-"""Dagster's side: partitions, the resource, assets, checks, jobs, and Dagster's own storage.
+"""Dagster's side: a module for each of its concepts, and what runs and ticks need of one another.
 
-Shells only. What an asset does is in ``sync``; nothing here knows HTTP or SQL.
+Partitions, resources, assets, checks, jobs, schedules, sensors and Dagster's storage are shells:
+what an asset does is in ``sync``, and there is no HTTP here, nor SQL but for the schema that
+Dagster's own tables stand in. Plain code beside them starts runs (``execute``, ``launch``), brings
+the sync log into agreement with Dagster's events (``reconcile``, ``events``) and removes old runs
+(``retention``). They are put together in ``definitions``.
 """

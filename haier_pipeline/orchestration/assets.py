@@ -1,19 +1,16 @@
 """The assets, from what the platform said to the catalog tables.
 
-Each is a shell over one step of ``sync``. What they are called, and their checks, is declared in
-``domain.assets``.
+Each is a shell over one step of ``sync``. What they are called is declared in ``domain.assets``.
 """
 
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from haier_pipeline.catalog.log import Check
 from haier_pipeline.domain.assets import ASSETS
+from haier_pipeline.orchestration.checks import check_result, check_specs, table
 from haier_pipeline.orchestration.partitions import date_and_dealer
 from haier_pipeline.orchestration.resources import HaierApi
 from haier_pipeline.sync import account, derive, fetch
@@ -46,9 +43,13 @@ class StockConfig(dg.Config):
 
 
 def results(context: dg.AssetExecutionContext, outcomes: Mapping[str, Outcome]) -> Results:
-    """Tell Dagster how the assets ended: results, check evaluations, at last the failure."""
+    """How the assets ended, as Dagster takes it: results and check evaluations.
+
+    Raises:
+        dagster.Failure: an asset failed, or a check stops the sync.
+    """
     for asset, outcome in outcomes.items():
-        evaluations = [_result(asset, check) for check in outcome.result.checks]
+        evaluations = [check_result(asset, check) for check in outcome.result.checks]
         if outcome.failed:
             yield from evaluations
         else:
@@ -58,22 +59,8 @@ def results(context: dg.AssetExecutionContext, outcomes: Mapping[str, Outcome]) 
             )
     failed = [asset for asset, ended in outcomes.items() if ended.failed or ended.stops]
     if failed:
-        # Asking again is the client's business, and a safety stop is nobody's.
+        # The client has repeated its calls already, and a safety stop is not repeated at all.
         raise dg.Failure(outcomes[failed[0]].result.message, allow_retries=False)
-
-
-def _result(asset: str, check: Check) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        asset_key=asset,
-        check_name=check.name,
-        passed=check.passed,
-        severity=dg.AssetCheckSeverity(check.severity),
-        description=check.description,
-        metadata={
-            **check.metadata,
-            **({"offenders": _table(check.offenders)} if check.offenders else {}),
-        },
-    )
 
 
 def _metadata(outcome: Outcome) -> dict[str, Any]:
@@ -91,41 +78,8 @@ def _metadata(outcome: Outcome) -> dict[str, Any]:
         metadata["dagster/partition_row_count"] = metadata["records"]
     if not outcome.preview.empty:
         # Last, or its rows would push the figures off the screen.
-        metadata["preview"] = _table(outcome.preview.to_dict("records"))
+        metadata["preview"] = table(outcome.preview.to_dict("records"))
     return metadata
-
-
-def _table(rows: Sequence[Mapping[Any, Any]]) -> dg.TableMetadataValue:
-    def shown(value: Any) -> str:
-        if value is None:
-            return ""
-        return format(value, "f") if isinstance(value, Decimal) else str(value)
-
-    return dg.MetadataValue.table(
-        records=[
-            dg.TableRecord({str(column): shown(value) for column, value in row.items()})
-            for row in rows
-        ]
-    )
-
-
-def _checks(*assets: str) -> list[dg.AssetCheckSpec]:
-    """The checks of these assets' own partitions; a blocking one stops the sync where it fails."""
-    with warnings.catch_warnings():
-        # Partitions of checks are a preview in Dagster 1.13; without them the planned checks of a
-        # partitioned run are never resolved.
-        warnings.simplefilter("ignore", dg.PreviewWarning)
-        return [
-            dg.AssetCheckSpec(
-                rule.name,
-                asset=asset,
-                blocking=rule.blocking,
-                description=rule.description,
-                partitions_def=date_and_dealer,
-            )
-            for asset in assets
-            for rule in ASSETS[asset].checks
-        ]
 
 
 def _asset(name: str, *deps: Any) -> Callable[[Callable[..., Results]], dg.AssetsDefinition]:
@@ -139,7 +93,7 @@ def _asset(name: str, *deps: Any) -> Callable[[Callable[..., Results]], dg.Asset
         kinds=set(declared.kinds),
         owners=OWNERS,
         description=declared.description,
-        check_specs=_checks(name),
+        check_specs=check_specs(name),
     )
 
 
@@ -190,7 +144,7 @@ _LOADED = ("brands", "products", "product_stock")
         )
         for name in _LOADED
     ],
-    check_specs=_checks(*_LOADED),
+    check_specs=check_specs(*_LOADED),
 )
 def load_catalog(context: dg.AssetExecutionContext, haier: dg.ResourceParam[HaierApi]) -> Results:
     yield from results(context, derive.load_catalog(haier.run(context)))

@@ -119,8 +119,8 @@ def execute(
 ) -> str | None:
     """Run the job over the partition in this process; return why it failed, if it did.
 
-    A ``request`` restricts it to what it asks for. Dagster's own log stays quiet: what
-    there is to say stands in the sync log.
+    A ``request`` restricts it to what it asks for. Dagster prints nothing: what
+    became of the run stands in the sync log.
 
     Raises:
         InvalidInput: the date is before the first partition.
@@ -149,7 +149,7 @@ def execute(
     failures = [event.event_specific_data for event in result.all_events if event.is_failure]
     for error in (getattr(data, "error", None) for data in failures):
         if error is not None:
-            said = str((error.cause or error).message).strip().splitlines()[0]
+            line = str((error.cause or error).message).strip().splitlines()[0]
             # Without the name of the class that carried it here.
-            return said.removeprefix("dagster._core.definitions.events.Failure: ")
+            return line.removeprefix("dagster._core.definitions.events.Failure: ")
     return "the run failed"

@@ -33,9 +33,9 @@ WAITING_OR_AT_WORK = (
 
 @dataclass(frozen=True)
 class Plan:
-    """A schedule: which job it runs, and when it rather does not.
+    """A schedule: which job it runs, and when a tick of it is skipped.
 
-    ``patience`` is how late a tick may be; ``None`` for any time on its day. A dealer for whom one
+    ``max_delay`` is how late a tick may be; ``None`` for any time on its day. A dealer for whom one
     of the jobs in ``yields_to`` waits or works is left out, as is one whose last run of the job
     itself does. ``loads_catalog``: its runs and others of that kind work one after the other.
     """
@@ -43,7 +43,7 @@ class Plan:
     job: str
     priority: int
     description: str
-    patience: timedelta | None = None
+    max_delay: timedelta | None = None
     yields_to: tuple[str, ...] = ()
     loads_catalog: bool = False
 
@@ -63,7 +63,7 @@ PLANS = (
     Plan(
         "stock",
         priority=5,
-        patience=timedelta(minutes=59),
+        max_delay=timedelta(minutes=59),
         yields_to=("sync",),
         loads_catalog=True,
         description="The stock of every active dealer. Left out while the dealer's sync works.",
@@ -72,7 +72,7 @@ PLANS = (
     Plan(
         "logistics",
         priority=3,
-        patience=timedelta(minutes=29),
+        max_delay=timedelta(minutes=29),
         description="Where the tracked orders of every active dealer are.",
     ),
 )
@@ -98,7 +98,7 @@ def requests_for(
     day = scheduled.astimezone(SHANGHAI).date()
     if day != now.astimezone(SHANGHAI).date():
         return Decision(reason=f"{day} is over, and the platform knows only today")
-    if plan.patience is not None and now - scheduled > plan.patience:
+    if plan.max_delay is not None and now - scheduled > plan.max_delay:
         return Decision(reason="missed; the next tick is near enough")
     left_out = {
         dealer: f"{dealer}: a run of {job} still waits or works"

@@ -1,10 +1,10 @@
-"""What is watched between the schedules: new dealers, incidents, stale data.
+"""What is watched between the schedules: dead runs, new dealers, incidents, stale data.
 
-Each decision is a pure function; the sensors are shells around them. The sensor that keeps the
-sync log complete is in ``mirror``.
+Each decision is a pure function or a class of its own; the sensors are shells around them.
 """
 
 import json
+import logging
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,19 +15,47 @@ import dagster as dg
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
 
 from haier_pipeline.catalog import watch
+from haier_pipeline.domain.assets import FRESHNESS
 from haier_pipeline.domain.partition import Partition, today
+from haier_pipeline.orchestration.checks import freshness, stale_dealers
+from haier_pipeline.orchestration.events import Steps
 from haier_pipeline.orchestration.partitions import dealers as dealer_partitions
+from haier_pipeline.orchestration.reconcile import Reconciler
 from haier_pipeline.orchestration.schedules import PLANS, run_tags
 from haier_pipeline.orchestration.shared import Shared
+from haier_pipeline.orchestration.unreadable import Unreadable
 from haier_pipeline.sync import notices
-from haier_pipeline.sync.notices import FRESH, Incident
+from haier_pipeline.sync.notices import Incident
 
 T = TypeVar("T")
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 REPEATED_AFTER = timedelta(hours=1)
-# A tick may not outlast Dagster's patience of a minute.
+# Dagster ends a tick that takes longer than a minute.
 MOST_NOTICES = 4
+
+
+def sync_log_sensor(shared: Shared, steps: Steps) -> dg.SensorDefinition:
+    """The sensor that keeps the sync log complete."""
+    unreadable = Unreadable(logging.getLogger(__name__).warning)
+
+    @dg.sensor(
+        name="sync_log",
+        minimum_interval_seconds=15,
+        default_status=RUNNING,
+        description="Writes into the sync log what a run could not write itself: crashes, kills, "
+        "cancellations, checks. Closes what dead runs left open.",
+    )
+    def sync_log(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        # What a tick logs is shown on its page.
+        unreadable.report = context.log.warning
+        reconciler = Reconciler(shared.instance(context), shared.engine, steps, unreadable)
+        dead = reconciler.close_dead_runs()
+        cursor, changes = reconciler.catch_up(context.cursor)
+        summary = f"{changes} repairs, {dead} dead runs" if changes or dead else "nothing new"
+        return dg.SensorResult(skip_reason=summary, cursor=cursor)
+
+    return sync_log
 
 
 def first_syncs(
@@ -106,20 +134,20 @@ def dealers_sensor(shared: Shared) -> dg.SensorDefinition:
 
 @dataclass(frozen=True)
 class Notice:
-    """A message to send; ``after`` is what is known to the receiver once it has arrived."""
+    """A message to send; ``after`` are the incidents that its receiver knows of once it arrived."""
 
     text: str
     after: Mapping[str, Incident]
 
 
-def next_notice(told: Mapping[str, Incident], now: Mapping[str, Incident]) -> Notice | None:
+def next_notice(known: Mapping[str, Incident], now: Mapping[str, Incident]) -> Notice | None:
     """The next message that the receiver lacks: one for each incident, then what is over."""
     for key, incident in now.items():
-        if key not in told:
-            return Notice(notices.begun_text(incident), {**told, key: incident})
-    for key, incident in told.items():
+        if key not in known:
+            return Notice(notices.begun_text(incident), {**known, key: incident})
+    for key, incident in known.items():
         if key not in now:
-            rest = {other: one for other, one in told.items() if other != key}
+            rest = {other: one for other, one in known.items() if other != key}
             return Notice(notices.over_text(incident), rest)
     return None
 
@@ -140,42 +168,38 @@ def notices_sensor(shared: Shared) -> dg.SensorDefinition:
         if url is None:
             return dg.SkipReason("HAIER_WEBHOOK_URL is not set: nobody is told")
         stored = read_cursor(context.cursor, list[Incident]) or []
-        told = {one.key: one for one in stored}
+        known = {one.key: one for one in stored}
         now = notices.current(
-            shared.engine, datetime.now(UTC), shared.active_dealers(), list(told.values())
+            shared.engine, datetime.now(UTC), shared.active_dealers(), list(known.values())
         )
         if wait := patience.wait(time.monotonic()):
             return dg.SkipReason(f"the robot did not take the last message; again in {wait:.0f} s")
         sent, failure = 0, None
-        while sent < MOST_NOTICES and failure is None and (notice := next_notice(told, now)):
+        while sent < MOST_NOTICES and failure is None and (notice := next_notice(known, now)):
             failure = notices.deliver(url, notice.text)
             if failure is None:
-                told = dict(notice.after)
+                known = dict(notice.after)
                 sent += 1
         patience.note(failed=failure is not None, now=time.monotonic())
         if failure is not None:
             context.log.warning("%s; it is sent again later", failure)
-        said = failure or f"{sent} notices sent, {len(now)} incidents at present"
-        cursor = json.dumps([asdict(incident) for incident in told.values()])
-        return dg.SensorResult(skip_reason=said, cursor=cursor)
+        summary = failure or f"{sent} notices sent, {len(now)} incidents at present"
+        cursor = json.dumps([asdict(incident) for incident in known.values()])
+        return dg.SensorResult(skip_reason=summary, cursor=cursor)
 
     return notices_
 
 
 def is_due(
-    before: tuple[Mapping[str, list[str]], str] | None,
+    before: tuple[Mapping[str, list[str]], datetime] | None,
     stale: Mapping[str, list[str]],
     now: datetime,
 ) -> bool:
-    """Whether freshness is to be said: when something changed, and once an hour.
+    """Whether freshness is to be evaluated: when something changed, and once an hour.
 
-    ``before`` is what was said last, and when.
+    ``before`` is the last evaluation, and when it was.
     """
-    return (
-        before is None
-        or before[0] != stale
-        or now - datetime.fromisoformat(before[1]) >= REPEATED_AFTER
-    )
+    return before is None or before[0] != stale or now - before[1] >= REPEATED_AFTER
 
 
 def freshness_sensor(shared: Shared) -> dg.SensorDefinition:
@@ -188,17 +212,16 @@ def freshness_sensor(shared: Shared) -> dg.SensorDefinition:
         description="Evaluates the check fresh of products: when its result changes, and every "
         "hour.",
     )
-    def freshness(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def freshness_(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         now = datetime.now(UTC)
-        stale = _stale(shared, now)
-        said = read_cursor(context.cursor, tuple[dict[str, list[str]], AwareDatetime])
-        before = said and (said[0], said[1].isoformat())
+        stale = stale_dealers(shared, now)
+        before = read_cursor(context.cursor, tuple[dict[str, list[str]], AwareDatetime])
         if not is_due(before, stale, now):
             return dg.SensorResult(skip_reason="nothing changed", cursor=context.cursor)
-        result = _freshness(stale)
+        result = freshness(stale)
         evaluation = dg.AssetCheckEvaluation(
             asset_key=dg.AssetKey("products"),
-            check_name=FRESH,
+            check_name=FRESHNESS.name,
             passed=result.passed,
             description=result.description,
             metadata=result.metadata,
@@ -207,44 +230,4 @@ def freshness_sensor(shared: Shared) -> dg.SensorDefinition:
             asset_events=[evaluation], cursor=json.dumps((stale, now.isoformat()))
         )
 
-    return freshness
-
-
-def fresh_check(shared: Shared) -> dg.AssetChecksDefinition:
-    """The check `fresh`, to be run by hand; the sensor evaluates it by itself.
-
-    It looks at all dealers at once and has no partitions: Dagster takes an evaluation that belongs
-    to no run only once for a partition.
-    """
-
-    @dg.asset_check(
-        asset="products",
-        name=FRESH,
-        description="Every active dealer's last sync is at most a day old, by day its stock at "
-        "most two hours.",
-    )
-    def fresh() -> dg.AssetCheckResult:
-        return _freshness(_stale(shared, datetime.now(UTC)))
-
-    return fresh
-
-
-def _stale(shared: Shared, now: datetime) -> dict[str, list[str]]:
-    loads = watch.last_loads(shared.engine)
-    return dict(notices.complaints(now, loads, shared.active_dealers()))
-
-
-def _freshness(stale: Mapping[str, Sequence[str]]) -> dg.AssetCheckResult:
-    told = [f"{dealer}: {'; '.join(said)}" for dealer, said in stale.items() if said]
-    records = [
-        dg.TableRecord({"dealer": dealer, "stale": "; ".join(said) or "no"})
-        for dealer, said in stale.items()
-    ]
-    return dg.AssetCheckResult(
-        passed=not told,
-        description="; ".join(told) or "every dealer's catalog is fresh",
-        metadata={
-            "stale_dealers": len(told),
-            **({"dealers": dg.MetadataValue.table(records)} if records else {}),
-        },
-    )
+    return freshness_

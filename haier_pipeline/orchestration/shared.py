@@ -14,7 +14,7 @@ import dagster as dg
 from sqlalchemy import Engine
 
 from haier_pipeline.installation import Installation
-from haier_pipeline.orchestration.aside import Aside
+from haier_pipeline.orchestration.unreadable import Unreadable
 from haier_pipeline.platform.config import is_dealer_name
 from haier_pipeline.settings import Settings, read_settings
 
@@ -29,7 +29,7 @@ class Shared:
         self._given = settings
         self._lock = threading.RLock()
         self._instance: dg.DagsterInstance | None = None
-        self._aside = Aside(logging.getLogger(__name__).warning)
+        self._unreadable = Unreadable(logging.getLogger(__name__).warning)
 
     @cached_property
     def settings(self) -> Settings:
@@ -53,12 +53,12 @@ class Shared:
             return self._installation.engine
 
     def active_dealers(self) -> list[str]:
-        """The active dealers; one whose name cannot be a partition is told of once and left out."""
+        """The active dealers whose name can be a partition; others are reported once."""
         with self._lock:
             active = self._installation.dealers.active()
             for name in active:
                 if not is_dealer_name(name):
-                    self._aside.note(
+                    self._unreadable.report_once(
                         f"the dealer {name!a} is left out: no partition can be named so"
                     )
             return [name for name in active if is_dealer_name(name)]

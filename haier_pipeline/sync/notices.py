@@ -17,12 +17,12 @@ from haier_pipeline import rules
 from haier_pipeline.catalog import watch
 from haier_pipeline.catalog.log import TYPE_LABELS
 from haier_pipeline.catalog.watch import LastEnd, LastLoads
-from haier_pipeline.domain.assets import sync_type
+from haier_pipeline.domain.assets import FRESHNESS, sync_type
 from haier_pipeline.platform.answers import clean
 from haier_pipeline.platform.pacing import Interruption
 from haier_pipeline.platform.transport import Exchange, ExchangeError, decode, encode
 
-FRESH = "fresh"
+FRESH = FRESHNESS.name
 TIMEOUT_SECONDS = 10.0
 #: WeCom cuts a text after 2048 bytes of UTF-8, about 680 Chinese characters; DingTalk takes more.
 MOST_BYTES: Final = 2048

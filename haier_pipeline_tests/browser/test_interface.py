@@ -109,7 +109,7 @@ CATALOG = (
     "SELECT to_jsonb(t) FROM product_stock t ORDER BY product_code, county_code, sec_code",
 )
 COMPUTED = (
-    "SELECT sync_date, count(*) FROM priced_product WHERE sync_date = ANY(%s)"
+    "SELECT sync_date, count(*) FROM priced_product_of_day WHERE sync_date = ANY(%s)"
     " GROUP BY sync_date ORDER BY sync_date"
 )
 OF_BACKFILL = "FROM haier_sync_log WHERE sync_date = ANY(%s) AND run_id NOT LIKE 'past %%'"

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def test_the_smallest_rate_of_those_who_share_holds(engine: Engine) -> None:
 @pytest.mark.parametrize(("rate", "most_entries"), [(100, 100), (128, 128), (10_000, 127)])
 def test_the_row_of_a_client_stays_small(engine: Engine, rate: int, most_entries: int) -> None:
     """Two syncs at 10,000 calls a second made 56 MB of one row."""
-    ledger = SharedLedger(engine, "c", ORIGIN)
+    ledgers = [SharedLedger(engine, "c", ORIGIN) for _ in range(2)]
     seen = 0
 
     def plan(booked: Sequence[float], at: float, rate: int) -> Sequence[float]:
@@ -173,8 +174,12 @@ def test_the_row_of_a_client_stays_small(engine: Engine, rate: int, most_entries
         seen = len(booked)
         return [at + place / rate for place in range(rate // 10)]
 
-    for _ in range(300):
-        ledger.book(rate, plan)
+    def book(ledger: SharedLedger) -> None:
+        for _ in range(300):
+            ledger.book(rate, plan)
+
+    with ThreadPoolExecutor(len(ledgers)) as both:
+        list(both.map(book, ledgers))
     assert seen >= rate
     with engine.connect() as connection:
         entries, size = connection.execute(

@@ -17,25 +17,31 @@ from haier_pipeline.catalog.database import HEAD, MIGRATIONS, open_engine, trans
 from haier_pipeline.catalog.tables import metadata
 from haier_pipeline.errors import CatalogError, DatabaseUnavailable
 
-# Everything that makes up a table, in PostgreSQL's own words.
+# Everything that makes up a table, in PostgreSQL's own words. Views and the partitions for the rest
+# are made by the migrations alone.
 SHAPE = {
     "columns": """
         SELECT table_name, ordinal_position, column_name, udt_name, character_maximum_length,
-               numeric_precision, numeric_scale, is_nullable, column_default, is_identity
-        FROM information_schema.columns WHERE table_schema = 'public'
-          AND table_name <> 'haier_schema_version' ORDER BY table_name, ordinal_position""",
+               collation_name, numeric_precision, numeric_scale, is_nullable, column_default,
+               is_identity
+        FROM information_schema.columns JOIN of_ours ON relname = table_name
+        WHERE table_schema = 'public' ORDER BY table_name, ordinal_position""",
     "constraints": """
-        SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
-        WHERE connamespace = 'public'::regnamespace
-          AND conrelid::regclass::text <> 'haier_schema_version' ORDER BY 1, 2""",
+        SELECT relname, conname, pg_get_constraintdef(pg_constraint.oid)
+        FROM pg_constraint JOIN of_ours ON of_ours.oid = conrelid ORDER BY 1, 2""",
     "indexes": """
-        SELECT tablename, indexname, indexdef FROM pg_indexes
-        WHERE schemaname = 'public' AND tablename <> 'haier_schema_version' ORDER BY 1, 2""",
+        SELECT tablename, indexname, indexdef FROM pg_indexes JOIN of_ours ON relname = tablename
+        WHERE schemaname = 'public' ORDER BY 1, 2""",
     "storage": """
-        SELECT relname, relpersistence, reloptions FROM pg_class
-        WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-          AND relname <> 'haier_schema_version' ORDER BY 1""",
+        SELECT relname, relpersistence, reloptions, pg_get_partkeydef(oid)
+        FROM of_ours ORDER BY 1""",
 }
+OF_OURS = """
+    WITH of_ours AS (
+        SELECT oid, relname, relpersistence, reloptions FROM pg_class
+        WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+          AND NOT relispartition AND relname <> 'haier_schema_version')
+"""
 
 
 def config() -> Config:
@@ -81,7 +87,7 @@ def test_the_history_passes_what_every_history_should(
 def shape(engine: Engine) -> dict[str, list[tuple[Any, ...]]]:
     with engine.connect() as connection:
         return {
-            name: [tuple(row) for row in connection.execute(text(query))]
+            name: [tuple(row) for row in connection.execute(text(OF_OURS + query))]
             for name, query in SHAPE.items()
         }
 

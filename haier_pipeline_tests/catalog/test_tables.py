@@ -30,6 +30,11 @@ GOOD: dict[str, dict[str, Any]] = {
     "raw_product_listing": KEY | ROOT,
     "raw_price_quote": KEY | ROOT,
     "raw_stock_level": KEY | ROOT | {"county_code": "110101"},
+    "raw_payload": {"id": 1, "hash": "\\x00", "payload": "{}"},
+    "raw_answer": {"dealer": "haier", "sync_date": "2026-11-22", "asset_key": "price_quotes"}
+    | {"root_run_id": "r", "product_codes": "{A}", "payload_ids": "{1}"},
+    "listed_product": {"dealer": "haier", "product_code": "A"}
+    | {"first_date": "2026-11-22", "last_date": "2026-11-22"},
     "raw_partition": {"dealer": "haier", "sync_date": "2026-11-22", "asset_key": "price_quotes"}
     | {"root_run_id": "r"},
     "haier_config": {"name": "haier", "config": "{}"},

@@ -160,7 +160,7 @@ def test_a_connection_lost_in_a_copy_is_replayed(
                 run(
                     engine,
                     "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                    " WHERE query LIKE 'COPY priced_%' AND datname = current_database()",
+                    " WHERE query LIKE 'COPY stage_priced%' AND datname = current_database()",
                 )
             yield row
 
@@ -314,7 +314,7 @@ def test_a_full_disk_in_a_copy_is_named_too(
 
 def test_a_full_disk_under_the_answers_of_the_platform_is_named(engine: Engine) -> None:
     """Fault matrix, row 39."""
-    trouble(engine, FULL, "raw_price_quote")
+    trouble(engine, FULL, "raw_answer")
     with pytest.raises(CatalogError, match="run out of room"):
         save(engine, PARTITION, "price_quotes", "r", [RawRecord("A", {})], run_id="r")
 

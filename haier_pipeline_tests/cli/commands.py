@@ -65,12 +65,13 @@ class Ended:
         return value
 
     @property
-    def said(self) -> str:
+    def output(self) -> str:
+        """Both streams."""
         return self.out + self.err
 
     def assert_no_traceback(self) -> None:
-        assert "Traceback" not in self.said
-        assert 'File "' not in self.said
+        assert "Traceback" not in self.output
+        assert 'File "' not in self.output
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class Running:
     def wait_until(self, reached: Callable[[], bool], seconds: float = 90) -> None:
         end = time.monotonic() + seconds
         while not reached():
-            assert self._child.poll() is None, self.ended().said
+            assert self._child.poll() is None, self.ended().output
             assert time.monotonic() < end
             time.sleep(0.02)
 

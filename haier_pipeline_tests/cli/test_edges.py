@@ -36,33 +36,33 @@ from haier_pipeline_tests.ports import free_ports
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_value_nobody_can_use_is_told_in_a_sentence(
+def test_an_unusable_value_is_refused_in_a_sentence(
     bare: Haier, arguments: list[str], sentence: str
 ) -> None:
     ended = bare.run(*arguments)
-    assert ended.code == 2, ended.said
+    assert ended.code == 2, ended.output
     assert sentence in ended.err
     ended.assert_no_traceback()
 
 
 @pytest.mark.parametrize("name", ["dev", "api", "sandbox"])
-def test_a_taken_port_is_told_before_anything_is_started(bare: Haier, name: str) -> None:
+def test_a_taken_port_is_refused_before_anything_is_started(bare: Haier, name: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         ended = bare.run(name, "--port", str(port))
-    assert ended.code == 2, ended.said
+    assert ended.code == 2, ended.output
     assert f"port {port} is taken by " in ended.err
     assert f"(process {os.getpid()})" in ended.err
     ended.assert_no_traceback()
 
 
-def test_a_time_that_is_no_cron_expression_is_told_by_dev_itself(haier: Haier) -> None:
+def test_a_time_that_is_no_cron_expression_is_refused_by_dev_itself(haier: Haier) -> None:
     port, api_port = free_ports(2)
     ports = ["--port", str(port), "--api-port", str(api_port)]
     ended = haier.with_variables(HAIER_STOCK_CRON="every hour").run("dev", *ports)
-    assert ended.code == 2, ended.said
+    assert ended.code == 2, ended.output
     assert "HAIER_STOCK_CRON is not a cron expression" in ended.err
     ended.assert_no_traceback()
 
@@ -78,7 +78,7 @@ def test_an_instance_that_is_not_ours_is_refused_and_left_alone(
         (str(tmp_path / "nothing"), "holds no dagster.yaml"),
     ):
         ended = haier.with_variables(DAGSTER_HOME=folder).run("sync", "--json")
-        assert ended.code == 2, ended.said
+        assert ended.code == 2, ended.output
         assert sentence in ended.err
         assert ended.json["status"] == "failed"
         ended.assert_no_traceback()
@@ -99,7 +99,7 @@ def test_a_password_is_no_argument_of_a_child_and_stands_in_no_print(
         HAIER_DATABASE_URL=f"{url}&password={secret}", PATH=f"{tmp_path}:/usr/bin:/bin"
     )
     shell = elsewhere.run("db", "shell")
-    assert shell.code == 0, shell.said
+    assert shell.code == 0, shell.output
     lines = shell.out.splitlines()
     assert lines[0] == "arguments: "
     assert "[haier]" in lines
@@ -107,8 +107,8 @@ def test_a_password_is_no_argument_of_a_child_and_stands_in_no_print(
     assert not any(DATABASE_PASSWORD in line for line in lines[:-1])
     shown = elsewhere.run("db", "url")
     assert "password=***" in shown.out
-    assert DATABASE_PASSWORD not in shown.said
-    assert secret not in shown.said
+    assert DATABASE_PASSWORD not in shown.output
+    assert secret not in shown.output
 
 
 def test_no_module_is_taken_from_the_folder_a_command_is_started_in(
@@ -192,10 +192,10 @@ def test_rekey_encrypts_what_is_stored_under_the_newest_key(
         json.dumps(stored),
     )
     ended = haier.with_variables(HAIER_SECRET_KEY=f"{new},{old}").run("db", "rekey")
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     only_new = haier.with_variables(HAIER_SECRET_KEY=new)
     tried = only_new.run("config", "test", "anhui")
-    assert tried.code == 0, tried.said
+    assert tried.code == 0, tried.output
     [(text,)] = rows(haier.database_url, "SELECT config::text FROM haier_config")
     assert text.count("encrypted:bound:") == len(SECRET_FIELDS & config.keys())
 
@@ -220,11 +220,11 @@ def test_the_doctor_says_what_to_mend(haier: Haier, tmp_path: Path) -> None:
         HTTPS_PROXY="socks5://me:canary@proxy:99",
         REQUESTS_CA_BUNDLE="/nowhere.pem",
     ).run("doctor", "--json")
-    assert ill.code == 1, ill.said
+    assert ill.code == 1, ill.output
     assert ill.json["status"] == "bad"
     bad = {one["topic"] for one in ill.json["findings"] if one["state"] == "bad"}
     assert {"home", "variables", "proxy"} <= bad
-    assert "canary" not in ill.said
+    assert "canary" not in ill.output
     ill.assert_no_traceback()
     for line in ill.json["findings"]:
         assert "\n" not in line["message"]
@@ -238,7 +238,7 @@ def test_what_a_command_leaves_in_its_home_is_its_owners_alone(
         ended = haier.with_variables(HAIER_HOME=str(tmp_path / "new")).run("sync", "--no-stock")
     finally:
         os.umask(before)
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     for path in (tmp_path / "new", *(tmp_path / "new" / "dagster").rglob("dagster.yaml")):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
     assert stat.S_IMODE((tmp_path / "new" / "dagster").stat().st_mode) == 0o700

@@ -42,7 +42,7 @@ def first(haier: Haier) -> Ended:
 def shell(haier: Haier, query: str) -> str:
     """What psql prints for the query, through ``haier db shell``."""
     ended = haier.run("db", "shell", stdin=f"\\pset tuples_only\n\\pset format unaligned\n{query};")
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     return ended.out.partition("Output format is unaligned.\n")[2].strip()
 
 
@@ -62,7 +62,7 @@ def processes_of(haier: Haier) -> list[str]:
 def test_without_any_configuration_a_sync_says_that_it_uses_the_sandbox_and_works(
     first: Ended,
 ) -> None:
-    assert first.code == 0, first.said
+    assert first.code == 0, first.output
     assert "No dealer is configured: this sync talks to the built-in sandbox." in first.err
     assert "HAIER_CLIENT_ID" in first.err
 
@@ -71,7 +71,7 @@ def test_where_there_is_no_terminal_each_asset_gets_a_line_and_a_table_comes_las
     first: Ended,
 ) -> None:
     assert re.search(r"^[\d-]+\|sandbox stock_levels: success, 566 of 566", first.err, re.MULTILINE)
-    assert "\x1b" not in first.said
+    assert "\x1b" not in first.output
     [row] = [line for line in first.out.splitlines() if "product_listings" in line]
     assert [cell.strip() for cell in row.strip("│").split("│")][:4] == [
         "product_listings",
@@ -137,11 +137,11 @@ def test_the_sandbox_alone_serves_until_ctrl_c(bare: Haier) -> None:
             assert json.load(answer)["total"] == 0
         sandbox.send(signal.SIGINT)
         ended = sandbox.ended()
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     assert ended.seconds < 3
 
 
-def test_a_sandbox_with_faults_nobody_understands_is_refused(bare: Haier) -> None:
+def test_a_sandbox_with_unknown_faults_is_refused(bare: Haier) -> None:
     ended = bare.run("sandbox", "--faults", '[{"kind": "earthquake"}]')
     assert ended.code == 2
     assert "kind: one of" in ended.err
@@ -238,7 +238,7 @@ def test_dev_serves_dagsters_page_runs_what_is_asked_there_and_leaves_no_process
         assert set(ended_as.values()) == {"success"}
         dev.send(signal.SIGINT)
         ended = dev.ended()
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     assert ended.seconds < 20
     assert url in ended.err
     end = time.monotonic() + 5

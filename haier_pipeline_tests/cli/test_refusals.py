@@ -55,14 +55,14 @@ def test_a_request_that_makes_no_sense_is_refused_before_anything_is_started(
     bare: Haier, arguments: list[str], sentence: str, tmp_path: Path
 ) -> None:
     ended = bare.with_variables(HAIER_HOME=str(tmp_path / "home")).run(*arguments)
-    assert ended.code == 2, ended.said
+    assert ended.code == 2, ended.output
     assert sentence in ended.err
     assert ended.out == ""
     ended.assert_no_traceback()
     assert not (tmp_path / "home").exists()
 
 
-def test_a_dealer_nobody_knows_is_refused_with_the_names_of_those_there_are(haier: Haier) -> None:
+def test_an_unknown_dealer_is_refused_with_the_names_of_those_there_are(haier: Haier) -> None:
     ended = haier.run("sync", "--dealer", "nobody", "--json")
     assert ended.code == 2
     assert ended.err == "error: there is no active dealer named 'nobody'; active: haier\n"
@@ -111,7 +111,7 @@ def nobody_listens() -> Iterator[str]:
 def leaks(haier: Haier, ended: Ended) -> list[str]:
     """Which secrets left a trace, in any form, anywhere a command leaves something."""
     places = {
-        "output": ended.said,
+        "output": ended.output,
         "database": database_as_text(haier.database_url),
         "files": folder_as_text(Path(haier.variables["HAIER_HOME"])),
     }
@@ -126,7 +126,7 @@ def leaks(haier: Haier, ended: Ended) -> list[str]:
     ]
 
 
-def test_a_platform_that_does_not_let_us_in_is_told_in_a_sentence_without_any_secret(
+def test_a_platform_that_refuses_the_login_is_reported_in_a_sentence_without_any_secret(
     new_haier: Callable[[], Haier],
     platform: SandboxProcess,
     web_page: str,
@@ -156,7 +156,7 @@ def test_a_platform_that_does_not_let_us_in_is_told_in_a_sentence_without_any_se
     ended = together([lambda haier=haier: haier.run("sync") for haier in commands.values()])  # type: ignore[misc]
     for (name, haier), end in zip(commands.items(), ended, strict=True):
         sentence = cases[name][1]
-        assert end.code == 1, (name, end.said)
+        assert end.code == 1, (name, end.output)
         assert sentence in end.err, name
         end.assert_no_traceback()
         asset, status, message = log(haier.database_url)[-1]
@@ -180,15 +180,15 @@ def test_a_leak_would_be_found(haier: Haier) -> None:
     home = Path(haier.variables["HAIER_HOME"])
     home.mkdir()
     (home / "trace").write_text(quote_plus(CANARIES["HAIER_CLIENT_SECRET"]))
-    said = Ended(0, "", f"postgresql://clerk:{DATABASE_PASSWORD}@host", 0)
-    assert leaks(planted, said) == [
+    leaking = Ended(0, "", f"postgresql://clerk:{DATABASE_PASSWORD}@host", 0)
+    assert leaks(planted, leaking) == [
         "HAIER_CLIENT_SECRET in files",
         "HAIER_PASSWORD in database",
         "the database's password in output",
     ]
 
 
-def test_a_database_that_does_not_let_us_in_is_told_without_its_password(haier: Haier) -> None:
+def test_a_database_that_refuses_the_login_is_reported_without_its_password(haier: Haier) -> None:
     address = haier.database_url
     user = address.partition("://")[2].partition("@")[0]
     with ExitStack() as stack:
@@ -211,16 +211,16 @@ def test_a_database_that_does_not_let_us_in_is_told_without_its_password(haier: 
             ]
         )
     for (url, sentence), end in zip(cases.items(), ended, strict=True):
-        assert end.code in (1, 2), (url, end.said)
+        assert end.code in (1, 2), (url, end.output)
         assert sentence in end.err, url
         assert end.json["status"] == "failed", url
         assert "HAIER_DATABASE_URL" in end.err, url
         end.assert_no_traceback()
         for secret in (DATABASE_PASSWORD, f"wrong-{DATABASE_PASSWORD}"):
-            assert not any(form in end.said for form in forms(secret)), url
+            assert not any(form in end.output for form in forms(secret)), url
 
 
-def test_a_home_that_cannot_be_written_is_told(bare: Haier, tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written_is_reported(bare: Haier, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     ended = bare.with_variables(HAIER_HOME=str(tmp_path / "file" / "home")).run("sync", "--json")
     assert ended.code == 1
@@ -243,6 +243,6 @@ def test_a_configuration_that_is_not_valid_names_the_fields_and_not_their_values
     for field in ("customer_code", "county_codes", "base_url"):
         assert field in message
     for value in ("88 not valid", "110101,99", "169.254"):
-        assert value not in ended.said
+        assert value not in ended.output
     ended.assert_no_traceback()
     assert platform.report()["total"] == 0

@@ -44,7 +44,7 @@ def test_the_first_sync_into_an_empty_database_loads_everything_the_platform_lis
     first_sync: FirstSync,
 ) -> None:
     ended = first_sync.ended
-    assert ended.code == 0, ended.said
+    assert ended.code == 0, ended.output
     assert ended.err == ""
     assert set(statuses(ended)) == set(ASSETS)
     assert set(statuses(ended).values()) == {"success"}
@@ -105,7 +105,7 @@ def test_what_is_not_asked_for_stays_as_it_is(
             lambda: everything.run("sync", "--county-code", "310101", "--json"),
         ]
     )
-    assert [each.code for each in ended] == [0, 0, 0], [each.said for each in ended]
+    assert [each.code for each in ended] == [0, 0, 0], [each.output for each in ended]
     assert set(statuses(ended[0])) == set(ASSETS) - {"price_quotes"}
     assert set(statuses(ended[1])) == set(ASSETS) - {"stock_levels"}
 
@@ -145,7 +145,7 @@ def test_a_product_the_platform_does_not_know_fails_and_beside_a_known_one_is_pa
     assert unknown.code == 1
     assert "the platform does not know NOPE" in unknown.err
     unknown.assert_no_traceback()
-    assert partial.code == 3, partial.said
+    assert partial.code == 3, partial.output
     assert partial.json["status"] == "partial"
     assert catalog(alone.database_url) == catalog(beside.database_url) == before
 
@@ -158,7 +158,7 @@ def test_a_product_without_an_answer_makes_the_sync_partial_and_keeps_its_old_st
     code = str(before["product_stock"][0]["product_code"])
     platform.fault(interface="stock", kind="status", status=400, product_code=code)
     ended = haier.run("sync")
-    assert ended.code == 3, ended.said
+    assert ended.code == 3, ended.output
     assert f"{code} in 110101" in ended.out
     assert "stock_levels: partial" in ended.err
     ended.assert_no_traceback()

@@ -16,9 +16,10 @@ from haier_pipeline.catalog.log import Entry
 from haier_pipeline.definitions import build_definitions
 from haier_pipeline.domain.partition import Partition, today
 from haier_pipeline.orchestration.assets import ACCOUNT, DERIVED, FETCHED
+from haier_pipeline.orchestration.checks import fresh_check
+from haier_pipeline.orchestration.events import Steps
 from haier_pipeline.orchestration.execute import execute, open_instance
-from haier_pipeline.orchestration.mirror import Mirror, Steps
-from haier_pipeline.orchestration.sensors import fresh_check
+from haier_pipeline.orchestration.reconcile import Reconciler
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.settings import DEALER_VARIABLES, Settings, read_settings
 
@@ -81,8 +82,8 @@ def steps(shared: Shared) -> Steps:
 
 
 @pytest.fixture
-def mirror(instance: dg.DagsterInstance, engine: Engine, steps: Steps) -> Mirror:
-    return Mirror(instance, engine, steps)
+def reconciler(instance: dg.DagsterInstance, engine: Engine, steps: Steps) -> Reconciler:
+    return Reconciler(instance, engine, steps)
 
 
 @pytest.fixture

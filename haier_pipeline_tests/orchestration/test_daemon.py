@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,11 @@ from haier_pipeline.orchestration.partitions import dealers
 from haier_pipeline.sandbox.process import SandboxProcess
 
 WORKSPACE = Path(__file__).parents[2] / "workspace.yaml"
-# From a loaded machine's point of view; the sync log itself is repaired within 60 s.
-PATIENCE_SECONDS = 100
+# Long enough for a busy machine, on which a process alone takes half a minute to start.
+DEADLINE_SECONDS = 300
+# The sync log is repaired within a minute: so many looks of its sensor. They are counted, since on
+# a busy machine a look begins late.
+MOST_LOOKS = 4
 
 
 @contextmanager
@@ -70,12 +73,21 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def wait_for(what: Callable[[], Any], seconds: float = PATIENCE_SECONDS) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = DEADLINE_SECONDS) -> Any:
     until = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < until, "it did not happen in time"
         time.sleep(0.2)
     return found
+
+
+def looks(instance: dg.DagsterInstance, since: float, until: datetime) -> int:
+    """How often the sensor of the sync log began to look between two moments."""
+    (sensor,) = [
+        state for state in instance.all_instigator_state() if state.instigator_name == "sync_log"
+    ]
+    ticks = instance.get_ticks(sensor.instigator_origin_id, sensor.selector_id, after=since)
+    return sum(tick.timestamp <= until.timestamp() for tick in ticks)
 
 
 def worker_pid(instance: dg.DagsterInstance, run_id: str) -> int:
@@ -92,16 +104,16 @@ def graphql(query: str, **variables: Any) -> Any:
     """Ask as the interface does."""
     program = Path(sys.executable).with_name("dagster-graphql")
     command = [str(program), "-w", str(WORKSPACE), "-t", query, "-v", json.dumps(variables)]
-    answer = subprocess.run(command, check=True, capture_output=True, timeout=60)
+    answer = subprocess.run(command, check=True, capture_output=True, timeout=DEADLINE_SECONDS)
     printed = answer.stdout.decode()
-    # The code server that it starts for itself says goodbye behind the answer.
+    # The code server that it starts for itself prints its end behind the answer.
     return json.JSONDecoder().raw_decode(printed, printed.index("{"))[0]["data"]
 
 
 def copy_day(engine: Engine, source: date, target: date) -> None:
     """Store one day's answers as those of another."""
     with engine.begin() as connection:
-        for table in ("raw_product_listing", "raw_price_quote", "raw_stock_level", "raw_partition"):
+        for table in ("raw_answer", "raw_partition"):
             source_rows = f"SELECT * FROM {table} WHERE sync_date = :source"  # noqa: S608 - our own names
             for statement in (
                 f"CREATE TEMPORARY TABLE copied ON COMMIT DROP AS {source_rows}",
@@ -132,11 +144,11 @@ mutation ($run: ExecutionParams!) {
 """
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(1_200)
 def test_what_a_daemon_does_by_itself(
     instance: dg.DagsterInstance, engine: Engine, sandbox: SandboxProcess, tmp_path: Path
 ) -> None:
-    """First sync, a killed worker, the loss of everything, a backfill: in one daemon's life."""
+    """First sync, a killed worker, a machine that goes down, a backfill, a termination."""
 
     def at_stock(calls: int) -> Callable[[], bool]:
         return lambda: bool(sandbox.report()["calls"]["stock"] >= calls)
@@ -155,27 +167,27 @@ def test_what_a_daemon_does_by_itself(
 
         # kill -9 of the run's worker: its row is closed, and Dagster tries the run again.
         os.kill(worker_pid(instance, first.run_id), signal.SIGKILL)
-        killed_at = time.monotonic()
+        killed_at = time.time()
         row = wait_for(lambda: (entry := of(first.run_id)["stock_levels"]).completed_at and entry)
         assert row.status == "failed"
-        assert time.monotonic() - killed_at < 60
+        assert looks(instance, killed_at, row.completed_at) <= MOST_LOOKS
         calls = sandbox.report()["calls"]["stock"]
         wait_for(at_stock(calls + 5))
         (second,) = instance.get_runs(dg.RunsFilter(statuses=[DagsterRunStatus.STARTED]))
         assert second.root_run_id == first.run_id
 
-    # Everything at once: nobody is left to say that the run is dead.
+    # Everything was killed at once: no process is left that could report the end of the run.
     run = instance.get_run_by_id(second.run_id)
     assert run is not None
     assert run.status == DagsterRunStatus.STARTED
     assert of(second.run_id)["stock_levels"].status == "processing"
     sandbox.set(latency_ms=[0, 0])
     with daemon(tmp_path):
-        started_at = time.monotonic()
+        started_at = time.time()
         row = wait_for(lambda: (entry := of(second.run_id)["stock_levels"]).completed_at and entry)
         assert row.status == "failed"
         assert "killed or the machine went down" in row.message
-        assert time.monotonic() - started_at < 60
+        assert looks(instance, started_at, row.completed_at) <= MOST_LOOKS
         third = wait_for(
             lambda: instance.get_runs(dg.RunsFilter(statuses=[DagsterRunStatus.SUCCESS]))
         )[0]
@@ -230,7 +242,7 @@ def test_what_a_daemon_does_by_itself(
         assert row.status == "failed"
         assert row.message.startswith("cancelled")
         wait_for(lambda: instance.get_runs(dg.RunsFilter(statuses=[DagsterRunStatus.CANCELED])))
-        # The sensor adds the checks that nobody came to, and leaves the rest alone.
+        # The sensor adds the checks that were not evaluated, and leaves the rest alone.
         after = wait_for(lambda: (entry := of(run_id)["stock_levels"]).checks and entry)
         assert (after.status, after.message, after.completed_at) == (
             row.status,

@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from decimal import Decimal
 
 import dagster as dg
+import pytest
 from sqlalchemy import Engine, text
 
-from haier_pipeline.catalog import raw, retention
+from haier_pipeline import rules
+from haier_pipeline.catalog import load, raw, retention
 from haier_pipeline.catalog.log import Attempt, Entry, Result, begin, entries, finish
 from haier_pipeline.catalog.raw import RawRecord
 from haier_pipeline.catalog.retention import Removed, remove_old
 from haier_pipeline.domain.partition import Partition, today
-from haier_pipeline.orchestration.mirror import Mirror
+from haier_pipeline.orchestration.reconcile import Reconciler
 from haier_pipeline.orchestration.retention import remove_old_runs
 
 
@@ -33,7 +35,7 @@ def write(engine: Engine, asset: str, days: int, *, open_: bool = False) -> int:
 
 
 def test_old_rows_go_but_never_an_open_one_nor_the_last_of_a_kind(
-    engine: Engine, monkeypatch: Any
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Row 56, in steps of two rows."""
     monkeypatch.setattr(retention, "CHUNK_ROWS", 2)
@@ -61,14 +63,66 @@ def test_old_answers_go_but_the_length_of_the_last_listing_stays(engine: Engine)
     assert remove_old(engine, log_days=180, raw_days=400).answers == 4
     assert raw.longest_listing(engine, Partition("haier", today()), 7) == 2
     with engine.connect() as connection:
-        assert connection.scalar(text("SELECT count(*) FROM raw_product_listing")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM raw_record")) == 0
         assert connection.scalar(text("SELECT count(*) FROM raw_partition")) == 1
 
 
+def partitions(engine: Engine) -> set[str]:
+    with engine.connect() as connection:
+        return set(
+            connection.scalars(text("SELECT relname FROM pg_class WHERE relispartition"
+                                    " AND relkind = 'r' AND relname !~ '_rest$'"))
+        )  # fmt: skip
+
+
+def test_old_days_are_dropped_and_every_kept_one_can_still_be_read(engine: Engine) -> None:
+    """A payload outlives the day it was stored on for as long as a kept day may need it."""
+    records = [RawRecord(f"P{number}", {"n": number}) for number in range(100)]
+    ages = (700, 650, 401, 400, 398, 300)
+    for age in ages:
+        for dealer in ("haier", "other"):
+            partition = Partition(dealer, today() - timedelta(age))
+            raw.open_fetch(engine, partition, "price_quotes", "root")
+            raw.save(engine, partition, "price_quotes", "root", records, run_id="run")
+    assert remove_old(engine, log_days=180, raw_days=400).answers == 3 * 2 * len(records)
+    for age in ages:
+        partition = Partition("other", today() - timedelta(age))
+        assert len(list(raw.read(engine, partition, "price_quotes"))) == 100 * (age <= 400)
+        assert (raw.find(engine, partition, "price_quotes") is not None) == (age <= 400)
+    kept = partitions(engine)
+    assert {name for name in kept if name.startswith("raw_answer")} == {
+        f"raw_answer_{today() - timedelta(age):%Y%m%d}" for age in ages if age <= 400
+    }
+    needed_from = today() - timedelta(400 + raw.MOST_PAYLOAD_DAYS)
+    assert f"raw_payload_{today() - timedelta(700):%Y%m}" not in kept
+    assert min(name for name in kept if "payload" in name) >= f"raw_payload_{needed_from:%Y%m}"
+    assert remove_old(engine, log_days=180, raw_days=400).answers == 0
+
+
+def test_priced_products_that_hold_for_no_kept_day_go(engine: Engine) -> None:
+    def store(age: int, price: int) -> Partition:
+        partition = Partition("haier", today() - timedelta(age))
+        row = {"product_code": "A", "is_sales": "1", "product_page_urls": []}
+        values = row | {"supply_price": Decimal(price)}
+        columns = list(load.PRICED_COLUMNS)
+        frame = rules.frame([[values.get(name) for name in columns]], columns)
+        load.store_priced(engine, partition, frame)
+        return partition
+
+    days = [store(age, price) for age, price in ((420, 1), (410, 2), (405, 3), (390, 3))]
+    remove_old(engine, log_days=180, raw_days=400)
+    assert [len(load.read_priced(engine, day)) for day in days] == [0, 0, 0, 1]
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM priced_product")) == 1
+
+
 def test_an_old_run_goes_only_once_the_log_holds_what_was_known_of_it(
-    run_job: Callable[..., str], instance: dg.DagsterInstance, mirror: Mirror, engine: Engine,
+    run_job: Callable[..., str],
+    instance: dg.DagsterInstance,
+    reconciler: Reconciler,
+    engine: Engine,
     rows: Callable[..., dict[str, Entry]],
-) -> None:  # fmt: skip
+) -> None:
     run_ids = [run_job(), run_job()]
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM haier_sync_log"))
@@ -79,7 +133,7 @@ def test_an_old_run_goes_only_once_the_log_holds_what_was_known_of_it(
             ),
             {"run_id": run_ids[0]},
         )
-    assert remove_old_runs(instance, mirror, days=90) == 1
+    assert remove_old_runs(instance, reconciler, days=90) == 1
     assert rows(run_ids[0])["products"].status == "success"
     assert instance.get_run_by_id(run_ids[0]) is None
     assert instance.all_logs(run_ids[0]) == []

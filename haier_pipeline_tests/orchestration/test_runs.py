@@ -49,7 +49,7 @@ def evaluations(instance: dg.DagsterInstance, run_id: str) -> dict[str, dg.Asset
     return found
 
 
-def test_a_sync_tells_dagster_what_it_counted_and_shows_some_of_it(
+def test_the_metadata_of_a_sync_show_what_it_counted_and_some_of_it(
     run_job: Callable[..., str], instance: dg.DagsterInstance, rows: Rows
 ) -> None:
     run_id = run_job()

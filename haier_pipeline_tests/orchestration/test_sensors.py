@@ -349,12 +349,12 @@ def test_what_is_stale(
     assert len(rules.stale(now, *ages)) == complaints
 
 
-def test_freshness_is_said_when_it_changes_and_every_hour() -> None:
-    said = ({"haier": ["old"]}, NOON.isoformat())
+def test_freshness_is_evaluated_when_it_changes_and_every_hour() -> None:
+    last = ({"haier": ["old"]}, NOON)
     assert is_due(None, {}, NOON)
-    assert not is_due(said, {"haier": ["old"]}, NOON + HOUR / 2)
-    assert is_due(said, {"haier": []}, NOON + HOUR / 2)
-    assert is_due(said, {"haier": ["old"]}, NOON + HOUR)
+    assert not is_due(last, {"haier": ["old"]}, NOON + HOUR / 2)
+    assert is_due(last, {"haier": []}, NOON + HOUR / 2)
+    assert is_due(last, {"haier": ["old"]}, NOON + HOUR)
 
 
 def test_the_check_fresh_is_evaluated_again_and_again(

@@ -1,4 +1,4 @@
-"""What Dagster is told, beside what it was told last: drift of the graph shows in review.
+"""The definitions beside those of the last snapshot, so that a change of the graph shows in review.
 
 After a change that is meant: ``python -m haier_pipeline_tests.orchestration.test_snapshot``.
 """
@@ -54,7 +54,7 @@ def written(repository: dg.RepositoryDefinition) -> str:
     return json.dumps(snapshot(repository), indent=2, ensure_ascii=False) + "\n"
 
 
-def test_dagster_is_told_what_the_snapshot_says() -> None:
+def test_the_definitions_are_those_of_the_snapshot() -> None:
     assert written(build_definitions().get_repository_def()) == SNAPSHOT.read_text("utf-8"), (
         "if this is meant, run python -m haier_pipeline_tests.orchestration.test_snapshot"
     )

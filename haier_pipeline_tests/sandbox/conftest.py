@@ -163,7 +163,7 @@ def new_dealer() -> type[Dealer]:
 
 
 @pytest.fixture
-def stranger(running: RunningSandbox) -> Dealer:
+def other_client(running: RunningSandbox) -> Dealer:
     """A dealer without a token, and not the default one."""
     return Dealer(running.url, "sandbox-2")
 

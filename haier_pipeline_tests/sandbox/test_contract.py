@@ -167,12 +167,12 @@ def test_the_listing_of_everything_can_be_refused_with_a_clear_sentence(dealer: 
 
 
 @pytest.mark.parametrize("interface", PASSWORDS)
-def test_every_interface_wants_a_token(stranger: "Dealer", interface: str) -> None:
-    assert stranger.call(interface).status == 401
-    stranger.token = "sandbox-token-invented"
-    assert stranger.call(interface).status == 401
-    stranger.login()
-    assert stranger.call(interface).status == 200
+def test_every_interface_wants_a_token(other_client: "Dealer", interface: str) -> None:
+    assert other_client.call(interface).status == 401
+    other_client.token = "sandbox-token-invented"
+    assert other_client.call(interface).status == 401
+    other_client.login()
+    assert other_client.call(interface).status == 200
 
 
 @pytest.mark.parametrize(
@@ -210,20 +210,20 @@ def test_the_token_answer_has_the_vendors_fields_and_older_ones_on_demand(dealer
 
 
 def test_a_new_token_can_end_the_clients_old_one_and_no_others(
-    running: RunningSandbox, dealer: "Dealer", stranger: "Dealer"
+    running: RunningSandbox, dealer: "Dealer", other_client: "Dealer"
 ) -> None:
     dealer.control("POST", "settings", {"one_token": True})
-    stranger.login()
+    other_client.login()
     old = dealer.token
     dealer.login()
-    assert dealer.call("balance").status == stranger.call("balance").status == 200
+    assert dealer.call("balance").status == other_client.call("balance").status == 200
     dealer.token = old
     assert dealer.call("balance").status == 401
 
 
-def test_unknown_clients_and_wrong_secrets_get_no_token(stranger: "Dealer") -> None:
-    assert stranger.call("token", client_id="haier").status == 401
-    assert stranger.call("token", client_secret="wrong").status == 401
+def test_unknown_clients_and_wrong_secrets_get_no_token(other_client: "Dealer") -> None:
+    assert other_client.call("token", client_id="haier").status == 401
+    assert other_client.call("token", client_secret="wrong").status == 401
 
 
 def test_a_token_ends_with_its_life(running: RunningSandbox, dealer: "Dealer") -> None:

@@ -165,11 +165,11 @@ def test_reset_is_a_real_reset(dealer: "Dealer", when: str) -> None:
     assert dealer.call("balance").status == 200
 
 
-def test_revoke_forgets_every_token(dealer: "Dealer", stranger: "Dealer") -> None:
-    stranger.login()
+def test_revoke_forgets_every_token(dealer: "Dealer", other_client: "Dealer") -> None:
+    other_client.login()
     dealer.fault(kind="revoke", interface="balance", skip=1, times=1)
     assert [dealer.call("balance").status for _ in range(3)] == [200, 401, 401]
-    assert stranger.call("balance").status == 401
+    assert other_client.call("balance").status == 401
     assert dealer.login().call("balance").status == 200
     assert dealer.report()["token_renewals"] == 1
 

@@ -75,7 +75,7 @@ def test_a_folder_of_the_system_is_never_closed(shared: str) -> None:
     assert Path(shared).stat().st_mode == before
 
 
-def test_a_taken_port_is_told_with_its_holder_and_what_to_do() -> None:
+def test_a_taken_port_is_refused_with_its_holder_and_what_to_do() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -91,7 +91,7 @@ def test_a_taken_port_is_told_with_its_holder_and_what_to_do() -> None:
 
 
 @pytest.mark.parametrize("host", ["no such host", "999.1.1.1", "x" * 300])
-def test_an_address_that_is_none_is_told_in_a_sentence(host: str) -> None:
+def test_an_address_that_is_none_is_refused_in_a_sentence(host: str) -> None:
     with pytest.raises(InvalidInput, match="check --host"):
         require_free(0, host)
 

@@ -318,7 +318,7 @@ def test_data_of_another_version_is_refused_with_advice(home: Path) -> None:
         EmbeddedPostgres(home).start()
 
 
-def test_a_broken_configuration_is_reported_with_the_servers_own_words(home: Path) -> None:
+def test_a_broken_configuration_is_reported_in_the_text_of_the_server(home: Path) -> None:
     with EmbeddedPostgres(home):
         pass
     (home / "postgres" / "data" / "postgresql.auto.conf").write_text("max_connections = 'many'\n")
@@ -327,7 +327,7 @@ def test_a_broken_configuration_is_reported_with_the_servers_own_words(home: Pat
     assert not lives(home)
 
 
-def test_a_log_that_is_lost_is_reported_with_the_servers_own_words(home: Path) -> None:
+def test_a_lost_log_is_reported_in_the_text_of_the_server(home: Path) -> None:
     with EmbeddedPostgres(home):
         pass
     for segment in (home / "postgres" / "data" / "pg_wal").glob("0*"):

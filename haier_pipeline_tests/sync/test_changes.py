@@ -82,7 +82,8 @@ def test_a_skipped_day_does_not_hide_what_moved(
                 "SELECT n.product_code,"
                 " CASE WHEN n.supply_price > o.supply_price THEN 'price_up' ELSE 'price_down' END,"
                 " o.supply_price::text, n.supply_price::text"
-                " FROM priced_product o JOIN priced_product n USING (dealer, product_code)"
+                " FROM priced_product_of_day o"
+                " JOIN priced_product_of_day n USING (dealer, product_code)"
                 " WHERE o.sync_date = :before AND n.sync_date = :now"
                 " AND o.supply_price <> n.supply_price ORDER BY 1"
             ),

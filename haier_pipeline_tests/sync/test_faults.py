@@ -314,7 +314,7 @@ def test_codes_nobody_asked_for_are_counted(
     ended = shop.sync()
     expect(ended, everything="success")
     assert ended["price_quotes"].result.metadata["ignored_records"] == 1
-    assert not shop.rows("SELECT 1 FROM raw_price_quote WHERE product_code = 'ZZ0NOSUCH'")
+    assert not shop.rows("SELECT 1 FROM raw_record WHERE product_code = 'ZZ0NOSUCH'")
 
 
 def test_a_code_that_comes_twice_differently_is_reported_and_the_last_counts(
@@ -543,7 +543,8 @@ def test_characters_that_no_table_takes_are_removed_and_counted(
     assert not any(outcome.failed for outcome in ended.values())
     assert ended["product_listings"].result.metadata["removed_characters"] == 4
     assert shop.product(codes[0])["product_model"] == "abc"
-    (row,) = shop.rows("SELECT payload FROM raw_product_listing WHERE product_code = :code",
+    (row,) = shop.rows("SELECT payload FROM raw_record"
+                       " WHERE asset_key = 'product_listings' AND product_code = :code",
                        code=codes[0])  # fmt: skip
     assert row["payload"]["other"] == {"k": ""}
     heals()
@@ -670,7 +671,8 @@ def test_unknown_fields_stay_in_the_payload(
     fields = {"somethingNew": {"a": [1, "二"]}}
     sandbox.fault(kind="malform", interface="prices", codes=codes[:1], fields=fields, times=1)
     expect(shop.sync(), everything="success")
-    (row,) = shop.rows("SELECT payload FROM raw_price_quote WHERE product_code = :code",
+    (row,) = shop.rows("SELECT payload FROM raw_record"
+                       " WHERE asset_key = 'price_quotes' AND product_code = :code",
                        code=codes[0])  # fmt: skip
     assert row["payload"]["somethingNew"] == {"a": [1, "二"]}
 

@@ -335,7 +335,7 @@ def test_answers_of_a_past_day_cannot_be_fetched_and_are_not_overwritten(
     """Fault matrix, row 43: neither for a day that is stored nor for one that is not."""
     shop.sync(run_id="then")
     day = today()
-    tables = ("raw_product_listing", "raw_price_quote", "raw_stock_level")
+    tables = ("raw_record", "raw_answer", "raw_payload")
     stored = [shop.rows(f"SELECT * FROM {table} t ORDER BY t::text") for table in tables]  # noqa: S608
     sandbox.reset()
     with at(datetime.now(SHANGHAI) + timedelta(days=2)):

@@ -243,7 +243,9 @@ def test_a_dealer_that_is_disabled_in_mid_run_stops_at_the_next_batch(
         ("stock_levels", "partial"),
     ]
     with installation.engine.connect() as connection:
-        kept = connection.exec_driver_sql("SELECT count(*) FROM raw_stock_level").scalar()
+        kept = connection.exec_driver_sql(
+            "SELECT count(*) FROM raw_record WHERE asset_key = 'stock_levels'"
+        ).scalar()
     assert kept == stock.result.success
 
 

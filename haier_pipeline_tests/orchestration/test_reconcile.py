@@ -1,6 +1,6 @@
-"""The sync log is complete, whatever became of the run: real runs, really killed.
+"""The sync log is complete, whatever became of the run: real runs, killed by signals.
 
-Where a run has to be slow enough to be met at work, the sandbox answers slowly.
+Where a test has to meet a run at work, the sandbox answers slowly.
 """
 
 import signal
@@ -20,7 +20,8 @@ from sqlalchemy import Engine, text
 from haier_pipeline.catalog import log, repair
 from haier_pipeline.catalog.log import Attempt, Entry
 from haier_pipeline.domain.partition import Partition, today
-from haier_pipeline.orchestration.mirror import KINDS, Mirror, Steps, read_cursor, write_cursor
+from haier_pipeline.orchestration.events import KINDS, Steps
+from haier_pipeline.orchestration.reconcile import Reconciler, read_cursor, write_cursor
 from haier_pipeline.sandbox.process import SandboxProcess
 from haier_pipeline.sync.run import SyncRun
 
@@ -51,39 +52,39 @@ def at_stock(sandbox: SandboxProcess, calls: int = 5) -> Callable[[], bool]:
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Spares the test the seconds for which a row is given the benefit of the doubt."""
+def short_grace_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spares the test the seconds after which an open row counts as that of a dead run."""
     monkeypatch.setattr(repair, "YOUNG_SECONDS", 1)
     monkeypatch.setattr(repair, "FAREWELL_SECONDS", 1)
     monkeypatch.setattr(repair, "RESTART_SECONDS", 0)
 
 
 def test_a_run_that_went_well_needs_no_repair(
-    run_job: Callable[..., str], mirror: Mirror, rows: Rows
+    run_job: Callable[..., str], reconciler: Reconciler, rows: Rows
 ) -> None:
     run_id = run_job()
     before = rows(run_id)
     assert {entry.status for entry in before.values()} == {"success"}
-    cursor, changes = mirror.catch_up(None)
+    cursor, changes = reconciler.catch_up(None)
     assert (changes, rows(run_id)) == (0, before)
     assert all(position.last for kind, position in read_cursor(cursor).items()
                if kind in ("ASSET_MATERIALIZATION", "PIPELINE_SUCCESS"))  # fmt: skip
 
 
 def test_rows_that_were_lost_come_back_from_the_event_log(
-    run_job: Callable[..., str], mirror: Mirror, rows: Rows, engine: Engine
+    run_job: Callable[..., str], reconciler: Reconciler, rows: Rows, engine: Engine
 ) -> None:
     run_id = run_job()
     before = rows(run_id)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM haier_sync_log"))
-    mirror.catch_up(None)
+    reconciler.catch_up(None)
     after = rows(run_id)
     assert after.keys() == before.keys()
     for asset, entry in after.items():
-        told = ("sync_type", "status", "message", "total_count", "failed_count", "sync_date")
-        assert {name: getattr(entry, name) for name in told} == {
-            name: getattr(before[asset], name) for name in told
+        same = ("sync_type", "status", "message", "total_count", "failed_count", "sync_date")
+        assert {name: getattr(entry, name) for name in same} == {
+            name: getattr(before[asset], name) for name in same
         }
         assert {check["name"]: check["passed"] for check in entry.checks} == {
             check["name"]: check["passed"] for check in before[asset].checks
@@ -91,22 +92,22 @@ def test_rows_that_were_lost_come_back_from_the_event_log(
 
 
 def test_reading_everything_again_changes_nothing(
-    run_job: Callable[..., str], mirror: Mirror, rows: Rows, engine: Engine, steps: Steps,
+    run_job: Callable[..., str], reconciler: Reconciler, rows: Rows, engine: Engine, steps: Steps,
     instance: dg.DagsterInstance,
 ) -> None:  # fmt: skip
     run_job()
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM haier_sync_log WHERE asset_key = 'products'"))
-    mirror.catch_up(None)
+    reconciler.catch_up(None)
     before = rows()
     for _ in range(2):
-        _, changes = Mirror(instance, engine, steps).catch_up(None)
+        _, changes = Reconciler(instance, engine, steps).catch_up(None)
         assert changes == 0
     assert rows() == before
 
 
 def test_an_event_that_becomes_visible_late_is_not_lost(
-    run_job: Callable[..., str], mirror: Mirror, rows: Rows, engine: Engine, steps: Steps,
+    run_job: Callable[..., str], reconciler: Reconciler, rows: Rows, engine: Engine, steps: Steps,
     instance: dg.DagsterInstance,
 ) -> None:  # fmt: skip
     """Of two transactions the one with the lower id may be committed last."""
@@ -130,7 +131,7 @@ def test_an_event_that_becomes_visible_late_is_not_lost(
             ),
             {"id": max(ids[:-1])},
         )
-    cursor, _ = mirror.catch_up(None)
+    cursor, _ = reconciler.catch_up(None)
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM haier_sync_log"))
         connection.execute(
@@ -140,7 +141,7 @@ def test_an_event_that_becomes_visible_late_is_not_lost(
             ),
             {"ids": ids[:-1]},
         )
-    _, changes = Mirror(instance, engine, steps).catch_up(cursor)
+    _, changes = Reconciler(instance, engine, steps).catch_up(cursor)
     assert changes == len(ids) - 1
     assert len(rows(run_id)) == len(ids) - 1
 
@@ -156,9 +157,9 @@ def test_a_cursor_survives_being_written_down() -> None:
 
 
 def test_a_step_that_raises_before_its_body_begins_gets_its_row(
-    run_job: Callable[..., str], mirror: Mirror, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    run_job: Callable[..., str], reconciler: Reconciler, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What kept the body from beginning may hold a secret: only its name is told (D)."""
+    """The error's text may hold a secret: only its class is named (D)."""
 
     def broken(*_: object, **__: object) -> SyncRun:
         raise RuntimeError("password=canary")
@@ -166,7 +167,7 @@ def test_a_step_that_raises_before_its_body_begins_gets_its_row(
     monkeypatch.setattr("haier_pipeline.orchestration.resources.HaierApi.run", broken)
     run_id = run_job()
     assert rows(run_id) == {}
-    mirror.catch_up(None)
+    reconciler.catch_up(None)
     found = rows(run_id)
     assert [*found] == ["product_listings"]
     assert found["product_listings"].status == "failed"
@@ -174,32 +175,32 @@ def test_a_step_that_raises_before_its_body_begins_gets_its_row(
 
 
 def test_a_resource_that_cannot_be_made_fails_what_was_planned(
-    run_job: Callable[..., str], mirror: Mirror, rows: Rows, monkeypatch: pytest.MonkeyPatch
+    run_job: Callable[..., str], reconciler: Reconciler, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No step begins, so no step says why; every asset of the run gets its failed row."""
+    """No step begins, so none fails; every planned asset of the run gets a failed row."""
     monkeypatch.setenv("HAIER_LOG_RETENTION_DAYS", "never")
     run_id = run_job()
-    mirror.catch_up(None)
+    reconciler.catch_up(None)
     found = rows(run_id)
     assert set(found) >= {"product_listings", "price_quotes", "stock_levels", "products"}
     assert {entry.status for entry in found.values()} == {"failed"}
     assert "HAIER_LOG_RETENTION_DAYS" in found["products"].message
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_grace_periods")
 def test_a_killed_worker_is_found_dead_and_the_run_closed(
-    instance: dg.DagsterInstance, mirror: Mirror, rows: Rows, sandbox: SandboxProcess
+    instance: dg.DagsterInstance, reconciler: Reconciler, rows: Rows, sandbox: SandboxProcess
 ) -> None:
-    """Row 35; nobody watches the process, as after the loss of worker and code server together."""
+    """Row 35; no process watches the worker, as when worker and code server are killed together."""
     sandbox.set(latency_ms=[300, 300])
     run_id = str(uuid.uuid4())
     with worker("sync", run_id) as process:
         wait_until(at_stock(sandbox))
-        assert mirror.bury() == 0, "a run at work was taken for dead"
+        assert reconciler.close_dead_runs() == 0, "a run at work was taken for dead"
         process.kill()
         process.wait()
-    wait_until(lambda: mirror.bury() == 1)
-    mirror.catch_up(None)
+    wait_until(lambda: reconciler.close_dead_runs() == 1)
+    reconciler.catch_up(None)
     found = rows(run_id)
     assert found["stock_levels"].status == "failed"
     assert found["stock_levels"].message == log.DEAD_RUN
@@ -209,9 +210,9 @@ def test_a_killed_worker_is_found_dead_and_the_run_closed(
     assert run.status == DagsterRunStatus.FAILURE
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_grace_periods")
 def test_a_worker_that_was_killed_between_two_steps_is_found_too(
-    instance: dg.DagsterInstance, mirror: Mirror, rows: Rows, engine: Engine,
+    instance: dg.DagsterInstance, reconciler: Reconciler, rows: Rows, engine: Engine,
     run_job: Callable[..., str],
 ) -> None:  # fmt: skip
     """All its rows have an end, yet Dagster takes it for a run at work."""
@@ -235,8 +236,8 @@ def test_a_worker_that_was_killed_between_two_steps_is_found_too(
                 ),
                 {"asset": f'["{asset}"]'},
             )
-    wait_until(lambda: mirror.bury() == 1)
-    mirror.catch_up(None)
+    wait_until(lambda: reconciler.close_dead_runs() == 1)
+    reconciler.catch_up(None)
     found = rows(run_id)
     assert found["priced_products"].status == "success"
     assert found["products"].status == "failed"
@@ -244,23 +245,23 @@ def test_a_worker_that_was_killed_between_two_steps_is_found_too(
 
 
 def test_ctrl_c_leaves_one_end_for_each_attempt(
-    instance: dg.DagsterInstance, mirror: Mirror, rows: Rows, sandbox: SandboxProcess
+    instance: dg.DagsterInstance, reconciler: Reconciler, rows: Rows, sandbox: SandboxProcess
 ) -> None:
     sandbox.set(latency_ms=[300, 300])
     run_id = str(uuid.uuid4())
     with worker("sync", run_id) as process:
         wait_until(at_stock(sandbox))
         process.send_signal(signal.SIGINT)
-        process.wait(20)
-    mirror.bury()
-    mirror.catch_up(None)
+        process.wait(60)
+    reconciler.close_dead_runs()
+    reconciler.catch_up(None)
     found = rows(run_id)
     assert found["stock_levels"].status == "failed"
     assert found["stock_levels"].message.startswith("cancelled")
     assert all(entry.completed_at for entry in found.values())
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_grace_periods")
 def test_a_load_whose_row_was_closed_from_outside_is_taken_back(
     open_sync: Callable[..., SyncRun], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,7 +292,7 @@ def test_a_load_whose_row_was_closed_from_outside_is_taken_back(
         assert connection.scalar(text("SELECT count(*) FROM product")) == 0
 
 
-@pytest.mark.usefixtures("impatient")
+@pytest.mark.usefixtures("short_grace_periods")
 def test_a_lock_that_the_server_forgot_is_taken_again(
     open_sync: Callable[..., SyncRun], engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -313,14 +314,14 @@ def test_a_lock_that_the_server_forgot_is_taken_again(
         with engine.connect() as connection:
             return bool(connection.scalar(text(f"SELECT count(*) {locked}")) == 1)
 
-    wait_until(is_held, 5)
+    wait_until(is_held)
     assert not run.stop.is_set()
     run.close()
     assert not is_held()
 
 
-def test_an_order_that_nobody_carries_out_is_given_up(
-    mirror: Mirror, rows: Rows, engine: Engine, instance: dg.DagsterInstance
+def test_a_request_that_no_process_begins_is_failed(
+    reconciler: Reconciler, rows: Rows, engine: Engine, instance: dg.DagsterInstance
 ) -> None:
     for age, run_id in (("11 minutes", "old"), ("9 minutes", "young")):
         with engine.begin() as connection:
@@ -333,13 +334,13 @@ def test_an_order_that_nobody_carries_out_is_given_up(
                 ),
                 {"age": age, "id": row},
             )
-    assert mirror.bury() == 1
+    assert reconciler.close_dead_runs() == 1
     assert rows("old")["product_listings"].message == repair.NEVER_BEGUN
     assert rows("young")["product_listings"].status == "pending"
 
 
 def test_a_check_that_ran_alone_goes_to_the_row_of_what_it_looked_at(
-    run_job: Callable[..., str], mirror: Mirror, rows: Rows, instance: dg.DagsterInstance
+    run_job: Callable[..., str], reconciler: Reconciler, rows: Rows, instance: dg.DagsterInstance
 ) -> None:
     run_id = run_job()
     instance.report_runless_asset_event(
@@ -351,7 +352,7 @@ def test_a_check_that_ran_alone_goes_to_the_row_of_what_it_looked_at(
             partition=Partition("haier", today()).key,
         )
     )
-    cursor, changes = mirror.catch_up(None)
+    cursor, changes = reconciler.catch_up(None)
     assert changes == 1
     checks = {check["name"]: check for check in rows(run_id)["products"].checks}
     assert len(checks) == len(rows(run_id)["products"].checks)
@@ -360,7 +361,7 @@ def test_a_check_that_ran_alone_goes_to_the_row_of_what_it_looked_at(
         "counted again",
     )
     assert rows(run_id)["products"].status == "success"
-    assert mirror.catch_up(cursor)[1] == 0
+    assert reconciler.catch_up(cursor)[1] == 0
 
 
 def test_a_check_without_partitions_is_resolved_in_a_run_of_a_partition(
@@ -377,17 +378,17 @@ def test_a_check_without_partitions_is_resolved_in_a_run_of_a_partition(
 
 
 def test_a_look_at_nothing_new_takes_less_than_a_tenth_of_a_second(
-    run_job: Callable[..., str], mirror: Mirror
+    run_job: Callable[..., str], reconciler: Reconciler
 ) -> None:
     """In processor time, which a busy machine does not change; the benchmark takes the clock."""
     for _ in range(3):
         run_job()
-    cursor, _ = mirror.catch_up(None)
+    cursor, _ = reconciler.catch_up(None)
     took = []
     for _ in range(5):
         began = time.process_time()
-        mirror.bury()
-        cursor, _ = mirror.catch_up(cursor)
+        reconciler.close_dead_runs()
+        cursor, _ = reconciler.catch_up(cursor)
         took.append(time.process_time() - began)
     assert min(took) < 0.1, took
 

@@ -9,7 +9,7 @@ import pytest
 from haier_pipeline.catalog.log import Check, Result
 from haier_pipeline.catalog.repair import Checked, Ended, Missing, Row
 from haier_pipeline.domain.partition import Partition
-from haier_pipeline.sync.mirror import End, Seen, decide, lone_checks, sentence
+from haier_pipeline.sync.reconcile import End, Seen, decide, lone_checks, sentence
 
 BEGAN = datetime(2026, 11, 22, 6, tzinfo=UTC)
 LATER = BEGAN + timedelta(minutes=5)

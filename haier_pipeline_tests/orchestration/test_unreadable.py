@@ -1,6 +1,6 @@
 """What anybody may write into Dagster's tables never keeps a sensor from the rest.
 
-Tags, partitions, metadata, names of checks, cursors: generated rubbish, then a run that counts.
+Generated tags, partitions, metadata, names of checks and cursors, and behind them a good run.
 """
 
 import json
@@ -18,9 +18,10 @@ from sqlalchemy import Engine, text
 
 from haier_pipeline.catalog.log import Entry
 from haier_pipeline.domain.partition import today
-from haier_pipeline.orchestration.aside import Aside
-from haier_pipeline.orchestration.mirror import Mirror, Steps, read_cursor
+from haier_pipeline.orchestration.events import Steps
+from haier_pipeline.orchestration.reconcile import Reconciler, read_cursor
 from haier_pipeline.orchestration.shared import Shared
+from haier_pipeline.orchestration.unreadable import Unreadable
 
 pytestmark = pytest.mark.filterwarnings("ignore:Non-compliant tag keys:DeprecationWarning")
 
@@ -38,8 +39,8 @@ VALUES: list[Any] = [
 ]  # fmt: skip
 
 
-def tellable(value: Any) -> Any:
-    """The value as Dagster stores it: a NUL and half a character never get into its tables."""
+def as_dagster_stores_it(value: Any) -> Any:
+    """The value as Dagster stores it: its tables take no NUL and no lone surrogate."""
     if isinstance(value, str):
         return value.replace("\x00", "\u0001").encode("utf-8", "replace").decode()
     return value
@@ -55,7 +56,7 @@ def report(instance: dg.DagsterInstance, run: dg.DagsterRun, metadata: dict[str,
     instance.report_dagster_event(event, run.run_id)
 
 
-def test_rubbish_is_put_aside_and_the_run_behind_it_is_carried_over(
+def test_unreadable_events_are_put_aside_and_the_next_run_is_reconciled(
     instance: dg.DagsterInstance, engine: Engine, steps: Steps, rows: Rows,
     run_job: Callable[..., str],
 ) -> None:  # fmt: skip
@@ -68,13 +69,13 @@ def test_rubbish_is_put_aside_and_the_run_behind_it_is_carried_over(
             run_id=str(uuid.uuid4()),
             status=dg.DagsterRunStatus.STARTED,
             tags={
-                "dagster/partition": tellable(tag),
-                "haier/root_run_id": tellable(choose.choice(TEXTS)),
+                "dagster/partition": as_dagster_stores_it(tag),
+                "haier/root_run_id": as_dagster_stores_it(choose.choice(TEXTS)),
             },
         )
         instance.add_run(run)
         report(instance, run, {})
-        instance.report_run_failed(run, tellable(choose.choice(TEXTS)))
+        instance.report_run_failed(run, as_dagster_stores_it(choose.choice(TEXTS)))
     for value in VALUES:
         run = dg.DagsterRun(
             job_name="sync",
@@ -83,7 +84,7 @@ def test_rubbish_is_put_aside_and_the_run_behind_it_is_carried_over(
             tags={"dagster/partition": f"{TODAY}|haier"},
         )
         instance.add_run(run)
-        stored = tellable(value)
+        stored = as_dagster_stores_it(value)
         report(instance, run, dict.fromkeys(keys, stored) if stored is not None else {})
         instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
@@ -97,37 +98,37 @@ def test_rubbish_is_put_aside_and_the_run_behind_it_is_carried_over(
     last = run_job()
     with engine.begin() as connection:
         connection.execute(text("DELETE FROM haier_sync_log WHERE run_id = :run"), {"run": last})
-    told: list[str] = []
-    cursor, _ = Mirror(instance, engine, steps, Aside(told.append)).catch_up(None)
+    reports: list[str] = []
+    cursor, _ = Reconciler(instance, engine, steps, Unreadable(reports.append)).catch_up(None)
     assert len(rows(last)) == 8
-    assert len(told) == len(set(told))
-    again, changes = Mirror(instance, engine, steps).catch_up(cursor)
+    assert len(reports) == len(set(reports))
+    again, changes = Reconciler(instance, engine, steps).catch_up(cursor)
     assert changes == 0
     assert read_cursor(again).keys() == read_cursor(cursor).keys()
 
 
-def test_a_thing_that_cannot_be_read_is_told_once_and_without_a_foreign_errors_words() -> None:
+def test_what_cannot_be_read_is_reported_once_and_without_the_text_of_a_foreign_error() -> None:
     """Fault matrix, row 69."""
-    told: list[str] = []
-    aside = Aside(told.append)
+    reports: list[str] = []
+    unreadable = Unreadable(reports.append)
     for _ in range(3):
-        with aside.keep("run 1"):
+        with unreadable.tolerate("run 1"):
             raise ValueError("canary")
-    assert told == ["run 1: put aside, it cannot be read: unexpected ValueError"]
+    assert reports == ["run 1: put aside, it cannot be read: unexpected ValueError"]
 
 
 @pytest.mark.parametrize("sensor", ["sync_log", "dealers", "freshness", "notices"])
-def test_a_cursor_that_somebody_set_by_hand_stops_no_sensor(
+def test_a_cursor_that_was_set_by_hand_stops_no_sensor(
     sensor: str, tick: Callable[..., Any]
 ) -> None:
     deep = "[" * (sys.getrecursionlimit() * 3)
-    for cursor in (*map(tellable, TEXTS), "[]", "[[1]]", '{"active": 1}', "1", '"a"', deep,
-                   '{"ASSET_MATERIALIZATION": ["a", [], 3]}', '[{"key": 1}]',
+    for cursor in (*map(as_dagster_stores_it, TEXTS), "[]", "[[1]]", '{"active": 1}', "1",
+                   '"a"', deep, '{"ASSET_MATERIALIZATION": ["a", [], 3]}', '[{"key": 1}]',
                    json.dumps({"ASSET_MATERIALIZATION": [10**40, 1e308, []]})):  # fmt: skip
         tick(sensor, cursor)
 
 
-def test_a_dealer_that_can_be_no_partition_does_not_keep_the_others_from_theirs(
+def test_a_dealer_whose_name_can_be_no_partition_does_not_stop_the_others(
     tick: Callable[..., Any], engine: Engine, shared: Shared
 ) -> None:
     with engine.begin() as connection:
