@@ -8,8 +8,10 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,10 +27,66 @@ if TYPE_CHECKING:
     from haier_pipeline.installation import Installation
     from haier_pipeline.sync.dealers import Dealer
 
+#: What is asked for on a terminal: always, and for the order side.
 SECRET_QUESTIONS: Mapping[str, str] = {
     "client_secret": "Client secret",
     "password": "Password of the account",
     "seller_password": "Seller password",
+}
+ORDER_SECRET_QUESTIONS: Mapping[str, str] = {
+    "ylh_client_secret": "Client secret of the order side",
+    "ylh_password": "Password of the order side's user",
+    "ylh_callback_secret": "Secret that callbacks are signed with",
+}
+SECRETS = (
+    *SECRET_QUESTIONS,
+    "customer_password",
+    *ORDER_SECRET_QUESTIONS,
+    "ylh_callback_secret_previous",
+)
+
+#: The options of `create` and `update`: one for each key that is no secret, by its name.
+KEY_OPTIONS: Mapping[str, tuple[Any, Any]] = {
+    "client_id": (str | None, typer.Option(help="Client id at the platform.")),
+    "customer_code": (
+        str | None,
+        typer.Option(help="Sold-to party, ten digits such as 8800123456."),
+    ),
+    "send_to_code": (str | None, typer.Option(help="Ship-to party, ten digits too.")),
+    "base_url": (str | None, typer.Option(help="The platform's address.")),
+    "token_url": (str | None, typer.Option(help="Where tokens come from.")),
+    "supplier_code": (str | None, typer.Option(help="1001 is Haier itself.")),
+    "county_codes": (
+        list[str] | None,
+        typer.Option("--county-code", help="A county of the customer's, six digits (repeatable)."),
+    ),
+    "rate_limit": (
+        int | None,
+        typer.Option(
+            help="Calls a second allowed; 100 where not given, by an older note of Haier's."
+        ),
+    ),
+    "ylh_base_url": (
+        str | None,
+        typer.Option(help="The order side's address; follows that of the platform."),
+    ),
+    "ylh_client_id": (str | None, typer.Option(help="Client id at the order side.")),
+    "ylh_username": (str | None, typer.Option(help="User at the order side.")),
+    "ylh_source_system": (str | None, typer.Option(help="Your system's name, agreed with Haier.")),
+    "ylh_shop_name": (str | None, typer.Option(help="The shop that orders come from.")),
+    "ylh_callback_app_key": (str | None, typer.Option(help="AppKey that Haier calls back with.")),
+    "ylh_seller_code": (
+        str | None,
+        typer.Option(help="The code to order as, where it is not the sold-to party."),
+    ),
+    "ylh_rate_limit": (
+        int | None,
+        typer.Option(help="Calls a second at the order side; 100 where not given."),
+    ),
+    "order_confirm_hours": (
+        int | None,
+        typer.Option(help="Hours after which a missing confirmation is said; 24 where not given."),
+    ),
 }
 
 config = typer.Typer(help="The dealers' configurations.", no_args_is_help=True)
@@ -37,21 +95,6 @@ errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 Name = Annotated[str, typer.Argument(help="The dealer's name.", metavar="NAME")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-ClientId = Annotated[str | None, typer.Option(help="Client id at the platform.")]
-TokenUrl = Annotated[str | None, typer.Option(help="Where tokens come from.")]
-BaseUrl = Annotated[str | None, typer.Option(help="The platform's address.")]
-CustomerCode = Annotated[
-    str | None, typer.Option(help="Sold-to party, ten digits such as 8800123456.")
-]
-SendToCode = Annotated[str | None, typer.Option(help="Ship-to party, ten digits too.")]
-SupplierCode = Annotated[str | None, typer.Option(help="1001 is Haier itself.")]
-CountyCode = Annotated[
-    list[str] | None, typer.Option(help="A county of the customer's, six digits (repeatable).")
-]
-RateLimit = Annotated[
-    int | None,
-    typer.Option(help="Calls a second allowed; 100 where not given, by an older note of Haier's."),
-]
 SecretsFile = Annotated[
     Path | None,
     typer.Option(help="File with lines such as client_secret=…; - reads standard input."),
@@ -61,6 +104,11 @@ SecretsFromEnv = Annotated[
     typer.Option(
         "--secrets-from-env", help="Take them from HAIER_CLIENT_SECRET, HAIER_PASSWORD and so on."
     ),
+]
+
+
+OrderSecrets = Annotated[
+    bool, typer.Option("--order-secrets", help="Ask for the order side's secrets too.")
 ]
 
 
@@ -77,6 +125,26 @@ def opened(**options: Any) -> Iterator["Installation"]:
             yield installation
     except KeyboardInterrupt:
         raise Cancelled(CANCELLED) from None
+
+
+def _takes_keys(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `KEY_OPTIONS`; what was given of them is its ``values``."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        values = {key: given.pop(key) for key in KEY_OPTIONS}
+        command(values={key: value for key, value in values.items() if value is not None}, **given)
+
+    options = [
+        Parameter(key, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, option])
+        for key, (kind, option) in KEY_OPTIONS.items()
+    ]
+    name, *own = (each for each in signature(command).parameters.values() if each.name != "values")
+    own = [each.replace(kind=Parameter.KEYWORD_ONLY) for each in own]
+    # What typer reads to find out what a command takes.
+    run.__signature__ = Signature([name, *options, *own])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in (name, *options, *own)}
+    return run
 
 
 @config.command("list")
@@ -123,69 +191,44 @@ def show(
 
 
 @config.command()
+@_takes_keys
 def create(
     name: Name,
-    client_id: ClientId = None,
-    customer_code: CustomerCode = None,
-    send_to_code: SendToCode = None,
-    base_url: BaseUrl = None,
-    token_url: TokenUrl = None,
-    supplier_code: SupplierCode = None,
-    county_code: CountyCode = None,
-    rate_limit: RateLimit = None,
+    values: dict[str, Any],
     secrets_file: SecretsFile = None,
     secrets_from_env: SecretsFromEnv = False,
+    order_secrets: OrderSecrets = False,
     inactive: Annotated[bool, typer.Option("--inactive", help="Store it disabled.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Store a dealer. Secrets come from a prompt, a file or variables, never from an argument."""
-    values = _values(
-        client_id=client_id,
-        customer_code=customer_code,
-        send_to_code=send_to_code,
-        base_url=base_url,
-        token_url=token_url,
-        supplier_code=supplier_code,
-        county_codes=county_code,
-        rate_limit=rate_limit,
-    )
-    values |= _secrets(secrets_file, from_env=secrets_from_env, prompt=True)
+    questions = {**SECRET_QUESTIONS, **(ORDER_SECRET_QUESTIONS if order_secrets else {})}
+    values |= _secrets(secrets_file, from_env=secrets_from_env, questions=questions)
     with opened() as installation:
         dealer = installation.dealers.create(name, values, active=not inactive)
     _print_dealer(dealer, as_json)
 
 
 @config.command()
+@_takes_keys
 def update(
     name: Name,
-    client_id: ClientId = None,
-    customer_code: CustomerCode = None,
-    send_to_code: SendToCode = None,
-    base_url: BaseUrl = None,
-    token_url: TokenUrl = None,
-    supplier_code: SupplierCode = None,
-    county_code: CountyCode = None,
-    rate_limit: RateLimit = None,
+    values: dict[str, Any],
     unset: Annotated[
         list[str] | None, typer.Option(help="Take this key back to its default (repeatable).")
     ] = None,
     secrets: Annotated[bool, typer.Option("--secrets", help="Ask for new secrets.")] = False,
+    order_secrets: OrderSecrets = False,
     secrets_file: SecretsFile = None,
     secrets_from_env: SecretsFromEnv = False,
     as_json: AsJson = False,
 ) -> None:
     """Change what is given and leave the rest. A new host wants the secrets again."""
-    values = _values(
-        client_id=client_id,
-        customer_code=customer_code,
-        send_to_code=send_to_code,
-        base_url=base_url,
-        token_url=token_url,
-        supplier_code=supplier_code,
-        county_codes=county_code,
-        rate_limit=rate_limit,
-    )
-    values |= _secrets(secrets_file, from_env=secrets_from_env, prompt=secrets)
+    questions = {
+        **(SECRET_QUESTIONS if secrets else {}),
+        **(ORDER_SECRET_QUESTIONS if order_secrets else {}),
+    }
+    values |= _secrets(secrets_file, from_env=secrets_from_env, questions=questions)
     values |= dict.fromkeys(unset or [])
     if not values:
         raise InvalidInput("nothing to change was given; see --help")
@@ -287,23 +330,18 @@ def api(
         )
 
 
-def _values(**given: Any) -> dict[str, Any]:
-    return {key: value for key, value in given.items() if value is not None}
-
-
-def _secrets(path: Path | None, *, from_env: bool, prompt: bool) -> dict[str, str]:
+def _secrets(path: Path | None, *, from_env: bool, questions: Mapping[str, str]) -> dict[str, str]:
     if path is not None and from_env:
         raise InvalidInput("give --secrets-file or --secrets-from-env, not both")
     if path is not None:
         return _read_secrets(path)
     if from_env:
-        secret = ("client_secret", "password", "seller_password", "customer_password")
         return {
             key: os.environ[variable]
             for variable, key in DEALER_VARIABLES.items()
-            if key in secret and os.environ.get(variable)
+            if key in SECRETS and os.environ.get(variable)
         }
-    if not prompt:
+    if not questions:
         return {}
     if not sys.stdin.isatty():
         raise InvalidInput(
@@ -311,12 +349,12 @@ def _secrets(path: Path | None, *, from_env: bool, prompt: bool) -> dict[str, st
         )
     return {
         key: typer.prompt(question, hide_input=True, err=True)
-        for key, question in SECRET_QUESTIONS.items()
+        for key, question in questions.items()
     }
 
 
 def _read_secrets(path: Path) -> dict[str, str]:
-    known = {*SECRET_QUESTIONS, "customer_password"}
+    known = set(SECRETS)
     by_variable = {variable: key for variable, key in DEALER_VARIABLES.items() if key in known}
     try:
         data = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()

@@ -238,16 +238,18 @@ class DealerConfig(BaseModel):
         problems = {str(key)[:MAX_NAME_LENGTH]: "is not a known field" for key in unknown}
         known = {key: value for key, value in filled.items() if key in FIELDS}
         spared: dict[str, str] = {}
-        config, faults = cls._checked(name, known, allowed_hosts)
-        # A value that only follows another is at fault where the other is.
-        faults = {
-            key: fault for key, fault in faults.items() if key in given or key not in _FOLLOWS
-        }
-        if spares_orders:
-            spared = {key: fault for key, fault in faults.items() if key in ORDER_FIELDS}
-            if spared:
-                known = {key: value for key, value in known.items() if key not in spared}
-                config, faults = cls._checked(name, known, allowed_hosts)
+        while True:
+            config, faults = cls._checked(name, known, allowed_hosts)
+            # A value that only follows another is at fault where the other is.
+            faults = {
+                key: fault for key, fault in faults.items() if key in given or key not in _FOLLOWS
+            }
+            of_orders = {key: fault for key, fault in faults.items() if key in ORDER_FIELDS}
+            if not (spares_orders and of_orders):
+                break
+            # Without them others may be found at fault: a mixture shows in what is valid.
+            spared |= of_orders
+            known = {key: value for key, value in known.items() if key not in of_orders}
         problems |= faults
         if problems or config is None:
             sentence = "; ".join(f"{key} {problem}" for key, problem in problems.items())
@@ -336,10 +338,12 @@ SECRET_FIELDS: Final[frozenset[str]] = frozenset(
     key for key, field in _MODEL_FIELDS.items() if field.annotation is SecretStr
 )
 
-#: The keys whose values are whole numbers.
-NUMBER_FIELDS: Final[frozenset[str]] = frozenset(
-    key for key, field in _MODEL_FIELDS.items() if field.annotation is int
-)
+#: The keys whose values are whole numbers from 1, and the largest there may be.
+NUMBER_FIELDS: Final[Mapping[str, int]] = {
+    key: MAX_CONFIRM_HOURS if key == "order_confirm_hours" else MAX_RATE_LIMIT
+    for key, field in _MODEL_FIELDS.items()
+    if field.annotation is int
+}
 
 #: The keys of the order side, all optional; and those without which it cannot be used.
 ORDER_FIELDS: Final[tuple[str, ...]] = tuple(

@@ -486,7 +486,9 @@ class Dealers:
             # Each host is sent secrets of its own; what callbacks are signed with goes to nobody.
             secrets = _ORDER_HOSTS_SECRETS if key == "ylh_base_url" else _PLATFORMS_SECRETS
             again = [name for name in secrets if before.get(name) and name not in changes]
-            if origin(old.get(key, "")) != origin(new.get(key, "")) and again:
+            # Where there was no host yet, as there may be for orders, they were meant for this one.
+            has_moved = key in old and origin(old[key]) != origin(new.get(key, ""))
+            if has_moved and again:
                 moved.append(key)
                 missing += [name for name in again if name not in missing]
         if missing:

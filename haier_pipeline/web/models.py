@@ -4,12 +4,17 @@ Shapes, limits and examples only. A value that is a secret can be written and ne
 """
 
 from datetime import date, datetime
-from typing import Annotated, Any, Final, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, create_model
 
 from haier_pipeline.domain.product import COUNTY_PATTERN
-from haier_pipeline.platform.config import MAX_NAME_LENGTH, MAX_RATE_LIMIT
+from haier_pipeline.platform.config import (
+    FIELDS,
+    MAX_NAME_LENGTH,
+    NUMBER_FIELDS,
+    SECRET_FIELDS,
+)
 
 T = TypeVar("T")
 
@@ -317,17 +322,30 @@ Secret = Annotated[
 _ConfigText = Annotated[str | None, Field(max_length=500, pattern=rf"^[^{CONTROLS}]*$")]
 
 
-class ConfigValues(_Body):
+#: What a key means, where its name does not say it.
+_KEY_DESCRIPTIONS: Final = {
+    "rate_limit": "Calls a second; 100 where left out, by an older note of Haier's (V1.0.7)",
+    "ylh_base_url": "The order side's address; follows `base_url` where that is Haier's",
+    "ylh_seller_code": "Orders are placed as this code; `customer_code` where left out",
+    "ylh_rate_limit": "Calls a second at the order side; 100 where left out",
+    "ylh_callback_secret_previous": "Accepted too, while the secret is being changed",
+    "order_confirm_hours": "A confirmation that takes longer is overdue; 24 where left out",
+}
+
+
+class _ConfigValues(_Body):
     """The keys of a dealer's configuration; one left out or null has its default.
 
     `customer_code` is the sold-to and `send_to_code` the ship-to party, ten digits each.
 
     Required are `client_id`, `client_secret`, `customer_code`, `send_to_code`, `password` and
     `seller_password`. `token_url` follows `base_url` where it is left out; both lead to Haier's
-    hosts or to hosts that the operator of this installation allows.
+    hosts or to hosts that the operator of this installation allows. Those that begin with `ylh_`
+    are for retail orders: all of them together, or none.
     """
 
     model_config = ConfigDict(
+        title="ConfigValues",
         json_schema_extra={
             "examples": [
                 {
@@ -341,26 +359,7 @@ class ConfigValues(_Body):
                     "county_codes": ["110101"],
                 }
             ]
-        }
-    )
-
-    client_id: _ConfigText = None
-    client_secret: Secret = None
-    token_url: _ConfigText = None
-    base_url: _ConfigText = None
-    customer_code: _ConfigText = None
-    send_to_code: _ConfigText = None
-    supplier_code: _ConfigText = None
-    password: Secret = None
-    seller_password: Secret = None
-    county_codes: list[County] | None = Field(None, max_length=1_000)
-    customer_password: Secret = None
-    rate_limit: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_RATE_LIMIT,
-        strict=True,
-        description="Calls a second; 100 where left out, by an older note of Haier's (V1.0.7)",
+        },
     )
 
     def given(self) -> dict[str, Any]:
@@ -370,6 +369,68 @@ class ConfigValues(_Body):
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
             for name, value in values.items()
         }
+
+
+class _ShownConfig(_Answer):
+    """The keys that are no secret, with their defaults."""
+
+
+class _ShownSecrets(_Answer):
+    """Which secrets are set. Their values are never shown."""
+
+
+def _sent(key: str) -> tuple[Any, Any]:
+    """Type and default of a key that is sent."""
+    meaning = _KEY_DESCRIPTIONS.get(key)
+    if key in SECRET_FIELDS:
+        return Secret, Field(None, description=meaning)
+    if key in NUMBER_FIELDS:
+        return int | None, Field(
+            None, ge=1, le=NUMBER_FIELDS[key], strict=True, description=meaning
+        )
+    if key == "county_codes":
+        return list[County] | None, Field(None, max_length=1_000)
+    return _ConfigText, Field(None, description=meaning)
+
+
+def _answered(key: str) -> tuple[Any, Any]:
+    """Type of a key that is shown; it is always there."""
+    if key == "county_codes":
+        return list[str], ...
+    return (int if key in NUMBER_FIELDS else str) | None, ...
+
+
+if TYPE_CHECKING:
+
+    class ConfigValues(_ConfigValues): ...
+
+    class ShownConfig(_ShownConfig): ...
+
+    class ShownSecrets(_ShownSecrets): ...
+
+else:
+    # Made of the keys that there are, so that a new one need not be named here.
+    ConfigValues = create_model(
+        "ConfigValues",
+        __base__=_ConfigValues,
+        __doc__=_ConfigValues.__doc__,
+        __module__=__name__,
+        **{key: _sent(key) for key in FIELDS},
+    )
+    ShownConfig = create_model(
+        "ShownConfig",
+        __base__=_ShownConfig,
+        __doc__=_ShownConfig.__doc__,
+        __module__=__name__,
+        **{key: _answered(key) for key in FIELDS if key not in SECRET_FIELDS},
+    )
+    ShownSecrets = create_model(
+        "ShownSecrets",
+        __base__=_ShownSecrets,
+        __doc__=_ShownSecrets.__doc__,
+        __module__=__name__,
+        **{key: (bool, ...) for key in FIELDS if key in SECRET_FIELDS},
+    )
 
 
 class NewDealer(_Body):
@@ -392,33 +453,12 @@ class ReplacedDealer(_Body):
 class ChangedDealer(_Body):
     """What changes; what is left out stays. A null takes a key back to its default.
 
-    A `base_url` or `token_url` on another host wants all secrets again.
+    A `base_url` or `token_url` on another host wants all secrets again, a `ylh_base_url` those of
+    the order side.
     """
 
     config: ConfigValues | None = None
     is_active: bool | None = Field(None, strict=True)
-
-
-class ShownConfig(_Answer):
-    """The keys that are no secret, with their defaults."""
-
-    client_id: str | None
-    token_url: str | None
-    base_url: str | None
-    customer_code: str | None
-    send_to_code: str | None
-    supplier_code: str | None
-    county_codes: list[str]
-    rate_limit: int | None
-
-
-class ShownSecrets(_Answer):
-    """Which secrets are set. Their values are never shown."""
-
-    client_secret: bool
-    password: bool
-    seller_password: bool
-    customer_password: bool
 
 
 class ShownDealer(_Answer):

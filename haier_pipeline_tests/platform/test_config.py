@@ -272,3 +272,115 @@ def test_whatever_is_given_it_is_valid_or_refused(values: dict[str, Any]) -> Non
         DealerConfig.parse("haier", values)
     except InvalidConfig as error:
         assert error.fields  # noqa: PT017 - most inputs must end here, none elsewhere
+
+
+ORDERS: dict[str, Any] = {
+    "ylh_client_id": "orders",
+    "ylh_client_secret": "canary-4",
+    "ylh_username": "user",
+    "ylh_password": "canary-5",
+    "ylh_source_system": "shop",
+    "ylh_shop_name": "电器行",
+    "ylh_callback_app_key": "app",
+    "ylh_callback_secret": "canary-6",
+}
+
+
+@pytest.mark.parametrize(
+    ("base_url", "orders"),
+    [
+        ("https://openplat-test.haier.net", "https://dev.ylhtest.com"),
+        ("https://openplat.haier.net/op/gateway-test/v3", "https://dev.ylhtest.com"),
+        (STAGING, "https://pre.yilihuo.com"),
+        (PRODUCTION, "https://www.yilihuo.com"),
+    ],
+)
+def test_the_order_side_is_that_of_the_catalogs_environment(base_url: str, orders: str) -> None:
+    dealer = parse(base_url=base_url, **ORDERS)
+    assert dealer.ylh_base_url == orders
+    assert dealer.ylh_seller_code == dealer.customer_code
+    assert dealer.ylh_rate_limit == 100
+    assert dealer.order_confirm_hours == 24
+    assert dealer.callback_secrets == ("canary-6",)
+    assert dealer.has_orders
+    dealer.require_orders()
+    assert "canary" not in repr(dealer)
+    others = {"https://dev.ylhtest.com", "https://pre.yilihuo.com", "https://www.yilihuo.com"}
+    for other in others - {orders}:
+        with pytest.raises(InvalidConfig) as caught:
+            parse(base_url=base_url, ylh_base_url=other, **ORDERS)
+        assert caught.value.fields == ("ylh_base_url",)
+
+
+def test_another_host_for_orders_has_to_be_allowed_and_given() -> None:
+    gateway = {"base_url": "https://gateway.example"}
+    with pytest.raises(InvalidConfig, match="ylh_base_url is missing"):
+        parse(hosts=("gateway.example",), **gateway, **ORDERS).require_orders()
+    given = gateway | {"ylh_base_url": "https://gateway.example/ylh/"}
+    dealer = parse(hosts=("gateway.example",), **given, **ORDERS)
+    assert dealer.ylh_base_url == "https://gateway.example/ylh"
+    assert dealer.order_origin == "https://gateway.example:443"
+    for wrong in ("https://orders.example", "http://dev.ylhtest.com", "https://dev.ylhtest.com:1"):
+        with pytest.raises(InvalidConfig) as caught:
+            parse(ylh_base_url=wrong, **ORDERS)
+        assert caught.value.fields == ("ylh_base_url",)
+
+
+def test_a_platform_on_this_machine_never_sends_a_real_delivery() -> None:
+    local = {"base_url": "http://127.0.0.1:9", "token_url": "http://127.0.0.1:9/oauth2/auth"}
+    for host in ("https://www.yilihuo.com", "https://dev.ylhtest.com"):
+        with pytest.raises(InvalidConfig) as caught:
+            parse(hosts=("127.0.0.1",), ylh_base_url=host, **local, **ORDERS)
+        assert caught.value.fields == ("ylh_base_url",)
+    # The other way round nothing can be harmed.
+    parse(hosts=("127.0.0.1",), base_url=PRODUCTION, ylh_base_url="http://127.0.0.1:9", **ORDERS)
+
+
+def test_an_incomplete_set_is_no_fault_until_orders_are_asked_for() -> None:
+    without = parse()
+    assert not without.has_orders
+    part = parse(ylh_client_id="orders", ylh_password="canary")
+    assert part.has_orders
+    with pytest.raises(InvalidConfig) as caught:
+        part.require_orders()
+    assert caught.value.fields == (
+        *("ylh_client_secret", "ylh_username", "ylh_source_system", "ylh_shop_name"),
+        *("ylh_callback_app_key", "ylh_callback_secret"),
+    )
+    assert "canary" not in str(caught.value)
+
+
+def test_what_is_wrong_with_orders_stops_no_catalog_and_is_said_when_orders_are_asked_for() -> None:
+    wrong = {
+        **ORDERS,
+        "ylh_client_secret": "canary\n4",
+        "ylh_rate_limit": "many",
+        "order_confirm_hours": 0,
+        "ylh_base_url": "https://www.yilihuo.com",
+    }
+    with pytest.raises(InvalidConfig):
+        parse(**wrong)
+    dealer = DealerConfig.parse("haier", {**GOOD, **wrong}, spares_orders=True)
+    assert dealer.client_id == "id-1"
+    assert dealer.has_orders
+    with pytest.raises(InvalidConfig) as caught:
+        dealer.require_orders()
+    at_fault = {"ylh_client_secret", "ylh_rate_limit", "order_confirm_hours", "ylh_base_url"}
+    assert set(caught.value.fields) == at_fault
+    assert "canary" not in str(caught.value)
+
+
+def test_a_mixture_is_said_when_orders_are_asked_for_too() -> None:
+    mixed = {**GOOD, **ORDERS, "ylh_base_url": "https://www.yilihuo.com"}
+    dealer = DealerConfig.parse("haier", mixed, spares_orders=True)
+    assert dealer.ylh_base_url == ""
+    with pytest.raises(InvalidConfig) as caught:
+        dealer.require_orders()
+    assert caught.value.fields == ("ylh_base_url",)
+
+
+def test_a_callback_may_be_signed_with_the_previous_secret_while_it_is_changed() -> None:
+    dealer = parse(**ORDERS, ylh_callback_secret_previous="old")
+    assert dealer.callback_secrets == ("canary-6", "old")
+    assert parse(ylh_callback_secret_previous="old").callback_secrets == ("old",)
+    assert parse().callback_secrets == ()

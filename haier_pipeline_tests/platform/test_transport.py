@@ -373,3 +373,57 @@ def test_numbers_are_read_exactly_and_monsters_as_text() -> None:
         "12345678901234567890.123",
     ]
     assert [type(item).__name__ for item in value[:3]] == ["Decimal", "str", "str"]
+
+
+# ------------------------------------------------------------------- whether it may have arrived
+
+
+def has_sent(url: str, times: int = 1) -> bool:
+    """Whether a byte of the last of some posts to ``url``, which all break, has left."""
+    exchange = Exchange(connections=1, stop=Interruption(threading.Event()))
+    try:
+        for _ in range(times):
+            with pytest.raises(ExchangeError):
+                exchange.post(f"{url}/", b"{}", seconds=2.0, most_bytes=1000)
+        return exchange.has_sent
+    finally:
+        exchange.close()
+
+
+def test_what_no_answer_came_to_may_have_arrived() -> None:
+    with serving(lambda connection: connection.close()) as url:
+        assert has_sent(url)
+
+
+def test_where_no_connection_was_made_nothing_has_left(
+    monkeypatch: pytest.MonkeyPatch, nobodys_tls: ssl.SSLContext
+) -> None:
+    with serving(lambda connection: connection.close()) as url:
+        closed = url
+    assert not has_sent(closed, times=2)
+    with serving(lambda connection: connection.close(), nobodys_tls) as url:
+        assert not has_sent(url)
+    assert not has_sent("https://nobody.invalid")
+    # What a proxy is told before it connects has not left for the platform.
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    refusing = b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
+    with serving(lambda connection: connection.sendall(refusing)) as url:
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        assert not has_sent("https://platform.example")
+
+
+def test_what_was_found_out_before_belongs_to_its_own_thread_and_call() -> None:
+    exchange = Exchange(connections=2, stop=Interruption(threading.Event()))
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]"
+    seen: list[bool] = []
+    with serving(lambda connection: connection.sendall(answer)) as url:
+        exchange.post(f"{url}/", b"{}", seconds=2.0, most_bytes=1000)
+        assert exchange.has_sent
+        other = threading.Thread(target=lambda: seen.append(exchange.has_sent))
+        other.start()
+        other.join()
+    assert seen == [False]
+    with pytest.raises(BrokenError):
+        exchange.post(f"{url}/", b"{}", seconds=2.0, most_bytes=1000)
+    assert not exchange.has_sent
+    exchange.close()

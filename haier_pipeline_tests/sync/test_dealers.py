@@ -92,3 +92,20 @@ def test_an_address_that_follows_moves_with_the_other(
     secrets = dict.fromkeys(("client_secret", "password", "seller_password"), "new")
     moved = dealers.update(number, {"base_url": production, **secrets})
     assert moved.config["token_url"] == f"{production}/oauth2/auth"
+
+
+def test_order_settings_that_are_wrong_in_a_row_stop_no_sync_of_the_catalog(
+    engine: Engine, dealers: Dealers, dealer_variables: dict[str, str]
+) -> None:
+    catalog = {key: value for key, value in dealer_variables.items() if "ylh" not in key}
+    dealers.create("shop", catalog)
+    wrong = {"ylh_client_id": "orders", "ylh_rate_limit": "many"}
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE haier_config SET config = config || CAST(:more AS jsonb)"),
+            {"more": json.dumps(wrong)},
+        )
+    config = dealers.config("shop")
+    assert config.customer_code == dealer_variables["customer_code"]
+    with pytest.raises(InvalidConfig, match=r"ylh_rate_limit must be .*ylh_shop_name is missing"):
+        config.require_orders()

@@ -93,6 +93,34 @@ def test_an_optional_secret_can_be_given_and_forgotten(
     assert forgotten == SECRETS["password"]
 
 
+def test_order_settings_are_part_of_the_form(
+    olga: Visitor, shop: str, installation: Installation, config: dict[str, Any]
+) -> None:
+    typed = {
+        "ylh_base_url": str(config["base_url"]),
+        "ylh_client_id": "orders",
+        "ylh_client_secret": "canary-a",
+        "ylh_username": "user",
+        "ylh_password": "canary-b",
+        "ylh_source_system": "shop",
+        "ylh_shop_name": "电器行",
+        "ylh_callback_app_key": "app",
+        "ylh_callback_secret": "canary-c",
+        "ylh_callback_secret_previous": "canary-d",
+    }
+    assert olga.send(shop, shop, **typed).status_code == 303
+    dealer = installation.dealers.config("shop")
+    dealer.require_orders()
+    assert dealer.callback_secrets == ("canary-c", "canary-d")
+    page = olga.page(shop)
+    assert "电器行" in page
+    assert "canary" not in page
+
+    gone = olga.send(shop, shop, forget_ylh_callback_secret_previous="on")
+    assert gone.status_code == 303
+    assert installation.dealers.config("shop").callback_secrets == ("canary-c",)
+
+
 def test_secrets_stand_on_no_page(
     olga: Visitor, shop: str, filled_in: dict[str, str], app: FastAPI
 ) -> None:

@@ -10,8 +10,12 @@ from cryptography.fernet import Fernet
 from typer.testing import CliRunner, Result
 
 from haier_pipeline.cli import app
+from haier_pipeline.cli_config import KEY_OPTIONS
+from haier_pipeline.cli_config import SECRETS as SECRETS_OF_FILES
 from haier_pipeline.errors import Conflict, HaierError, InvalidConfig, InvalidInput, NotFound
+from haier_pipeline.platform.config import FIELDS, SECRET_FIELDS
 from haier_pipeline.sandbox.process import SandboxProcess
+from haier_pipeline.settings import DEALER_VARIABLES
 from haier_pipeline.web.auth import Tokens
 from haier_pipeline_tests.web.callers import SECRETS
 
@@ -146,3 +150,38 @@ def test_a_token_is_shown_once_with_its_entry() -> None:
     ended = haier("token", "create", "--name", "shop")
     assert ended.stdout.startswith("haier_")
     refused(InvalidInput, "token", "create", "--name", "shop", "--role", "root")
+
+
+def test_every_key_that_is_no_secret_has_an_option_and_every_secret_a_place_in_a_file() -> None:
+    assert set(KEY_OPTIONS) == set(FIELDS) - SECRET_FIELDS
+    assert set(SECRETS_OF_FILES) == SECRET_FIELDS
+    assert set(DEALER_VARIABLES.values()) == set(FIELDS)
+    assert all(name == f"HAIER_{key.upper()}" for name, key in DEALER_VARIABLES.items())
+
+
+def test_order_settings_are_given_by_options_and_their_secrets_in_the_file(
+    options: list[str], tmp_path: Path, config: dict[str, Any]
+) -> None:
+    secret = tmp_path / "secrets"
+    more = "HAIER_YLH_CLIENT_SECRET=canary-a\nylh_password=canary-b\nylh_callback_secret=canary-c\n"
+    secret.write_text(secret.read_text() + more)
+    given = {
+        "ylh_base_url": config["base_url"],
+        "ylh_client_id": "orders",
+        "ylh_username": "user",
+        "ylh_source_system": "shop",
+        "ylh_shop_name": "电器行",
+        "ylh_callback_app_key": "app",
+        "order_confirm_hours": "48",
+    }
+    arguments = [f"--{key.replace('_', '-')}={value}" for key, value in given.items()]
+    made = shown("config", "create", "shop", *options, *arguments)
+    assert made["config"]["ylh_shop_name"] == "电器行"
+    assert made["config"]["order_confirm_hours"] == 48
+    assert made["secrets"]["ylh_callback_secret"] is True
+    assert "canary" not in json.dumps(made)
+    changed = shown("config", "update", "shop", "--ylh-seller-code", "TEST-1")
+    assert changed["config"]["ylh_seller_code"] == "TEST-1"
+    assert "order_confirm_hours" in refused(
+        InvalidConfig, "config", "update", "shop", "--order-confirm-hours", "0"
+    )

@@ -255,6 +255,10 @@ def test_secrets_are_in_no_answer_and_not_readable_in_the_table(
         "password": True,
         "seller_password": True,
         "customer_password": False,
+        "ylh_client_secret": False,
+        "ylh_password": False,
+        "ylh_callback_secret": False,
+        "ylh_callback_secret_previous": False,
     }
     for secret in SECRETS.values():
         assert secret not in shown
@@ -343,3 +347,53 @@ def test_a_test_of_the_connection_says_which_call_failed_and_why(
     assert "30 products" in good["message"]
     assert (bad["ok"], bad["failed"]) == (False, failed)
     assert said in bad["message"]
+
+
+ORDERS = {
+    "ylh_base_url": "http://127.0.0.1:9",
+    "ylh_client_id": "orders",
+    "ylh_client_secret": "canary-order-client",
+    "ylh_username": "user",
+    "ylh_password": "canary-order-password",
+    "ylh_source_system": "shop",
+    "ylh_shop_name": "电器行",
+    "ylh_callback_app_key": "app",
+    "ylh_callback_secret": "canary-callback",
+    "ylh_rate_limit": 50,
+}
+
+
+def test_order_settings_are_kept_with_the_dealer_and_their_secrets_are_secrets(
+    operator: TestClient, dealer: dict[str, Any], installation: Installation
+) -> None:
+    url = f"{CONFIG}/{dealer['id']}/"
+    changed = operator.patch(url, json={"config": ORDERS})
+    assert changed.status_code == 200, changed.text
+    shown = changed.json()["data"]
+    assert shown["config"]["ylh_shop_name"] == "电器行"
+    assert shown["config"]["ylh_rate_limit"] == 50
+    assert shown["config"]["ylh_seller_code"] == shown["config"]["customer_code"]
+    assert shown["config"]["order_confirm_hours"] == 24
+    assert shown["secrets"]["ylh_password"] is True
+    with installation.engine.connect() as connection:
+        stored = str(connection.scalar(text("SELECT config::text FROM haier_config")))
+    assert "canary" not in changed.text + operator.get(url).text + stored
+    installation.dealers.config("shop").require_orders()
+
+    moved = operator.patch(url, json={"config": {"ylh_base_url": "http://127.0.0.1:10"}})
+    assert moved.status_code == 422
+    assert {error["field"] for error in moved.json()["errors"]} == {
+        "config.ylh_client_secret",
+        "config.ylh_password",
+    }
+    assert operator.get(f"{API}/balance/?dealer=shop").status_code == 200
+
+
+def test_a_trial_is_never_given_a_host_that_delivers(
+    operator: TestClient, dealer: dict[str, Any]
+) -> None:
+    url = f"{CONFIG}/{dealer['id']}/"
+    change = {**ORDERS, "ylh_base_url": "https://www.yilihuo.com"}
+    answer = operator.patch(url, json={"config": change})
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["config.ylh_base_url"]

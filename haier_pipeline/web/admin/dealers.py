@@ -16,6 +16,8 @@ from haier_pipeline.errors import Conflict, HaierError, InvalidConfig, InvalidIn
 from haier_pipeline.platform.config import (
     DEFAULTS,
     HAIER_ENVIRONMENTS,
+    ORDER_FIELDS,
+    ORDER_HOSTS,
     REQUIRED,
     SECRET_FIELDS,
     TOKEN_PATH,
@@ -42,7 +44,10 @@ FORM: Final = (
     "rate_limit",
     "base_url",
     "token_url",
+    *ORDER_FIELDS,
 )
+#: Secrets that a dealer can do without, and so can have taken away.
+FORGETTABLE: Final = frozenset(SECRET_FIELDS - REQUIRED)
 _MOST_DEALERS: Final = 1_000
 
 
@@ -103,8 +108,9 @@ def update(
                 changes[key] = sent[key]
         elif sent[key] != before[key]:
             changes[key] = sent[key] or None
-    if form.get("forget_customer_password") == "on":
-        changes["customer_password"] = None
+    for key in FORGETTABLE:
+        if form.get(f"forget_{key}") == "on":
+            changes[key] = None
     try:
         services.dealers.update(number, changes)
     except NotFound:
@@ -217,6 +223,8 @@ def _form(
         defaults={key: _in_form(value) for key, value in DEFAULTS.items()},
         hosts=[f"https://{host}" for host in HAIER_ENVIRONMENTS],
         token_hosts=[f"https://{host}{TOKEN_PATH}" for host in HAIER_ENVIRONMENTS],
+        order_hosts=[f"https://{host}" for host in ORDER_HOSTS],
+        forgettable=FORGETTABLE,
         error=None if error is None else str(error),
         wrong=error.fields if isinstance(error, InvalidConfig) else (),
         may_edit=session.caller.is_operator and (dealer is None or dealer.id != ENVIRONMENT_ID),

@@ -227,6 +227,32 @@ CHINESE: Final[Mapping[str, str]] = {
     "100 is from an older note of Haier's (V1.0.7). Lower it where Haier allows you less or "
     "refuses calls.": "100 出自海尔较早的说明（V1.0.7）；额度更低或调用被拒绝时请调低。",
     "Another host asks for all secrets again.": "更换主机后需要重新填写所有密钥和密码。",
+    "Retail orders": "零售订单",
+    "Optional, and all of it together: without it the catalog is synced and no order is sent. "
+    "Haier gives the credentials; AppKey and secret are yours to choose and to tell Haier.": (
+        "可选，须整套填写：不填时只同步商品，不发送订单。账号由海尔提供；"
+        "AppKey 和密钥由您自定并告知海尔。"
+    ),
+    "Order client id": "订单客户端 ID",
+    "Order client secret": "订单客户端密钥",
+    "Order user": "订单用户名",
+    "Order password": "订单密码",
+    "Source system": "来源系统",
+    "The short name of your system, agreed with Haier.": "与海尔约定的系统简称。",
+    "Shop": "店铺",
+    "Callback AppKey": "回调 AppKey",
+    "Callback secret": "回调密钥",
+    "Previous callback secret": "旧回调密钥",
+    "Accepted too, while the secret is being changed.": "更换密钥期间，旧密钥也有效。",
+    "Order as": "下单编码",
+    "Left blank, the sold-to party's code.": "留空则使用售达方编码。",
+    "Order address": "订单接口地址",
+    "Follows the address of the platform where that is Haier's. Another host asks for the secrets "
+    "of the order side again.": (
+        "平台地址为海尔环境时自动对应。更换主机后需要重新填写订单侧的密钥和密码。"
+    ),
+    "Order calls a second": "订单每秒调用次数",
+    "Hours until a confirmation is overdue": "确认超时（小时）",
     "This dealer comes from the variables of the environment; it can only be changed there.": (
         "该经销商来自环境变量，只能在那里修改。"
     ),
