@@ -1,6 +1,6 @@
 """``python -m benchmarks [names…]``: measure, and print what was asked beside what came out.
 
-Only choosing and printing; the cases are in ``cases`` and ``operations``.
+Only choosing and printing; the cases are in ``cases`` and its neighbours.
 """
 
 import os
@@ -13,8 +13,9 @@ from benchmarks.cases import CASES as SYNCS
 from benchmarks.cases import Row
 from benchmarks.growth import GROWTH
 from benchmarks.operations import OPERATIONS
+from benchmarks.orders import ORDERS
 
-CASES = {**SYNCS, **OPERATIONS, **GROWTH}
+CASES = {**SYNCS, **OPERATIONS, **ORDERS, **GROWTH}
 
 
 def main(names: list[str]) -> int:

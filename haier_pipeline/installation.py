@@ -22,6 +22,7 @@ from haier_pipeline.server.postgres import EmbeddedPostgres
 from haier_pipeline.settings import Settings
 from haier_pipeline.sync.dealer_editor import DealerEditor
 from haier_pipeline.sync.dealers import Dealers
+from haier_pipeline.sync.order_book import Orders
 from haier_pipeline.sync.run import Progress, SyncRun
 
 SANDBOX_PRODUCTS = 300
@@ -117,6 +118,11 @@ class Installation:
     @cached_property
     def dealer_editor(self) -> DealerEditor:
         return DealerEditor(self.engine, self.dealers)
+
+    @cached_property
+    def orders(self) -> Orders:
+        """The retail orders; whoever uses them without a key is told so."""
+        return Orders(self.engine, self.dealers, self._secret_keys)
 
     def open_run(
         self,

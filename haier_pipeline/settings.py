@@ -63,17 +63,20 @@ TIMETABLE_VARIABLES: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Retention:
-    """How many days are kept: of the sync log, of raw answers, of Dagster's runs and events."""
+    """How many days are kept: of the sync log, of raw answers, of Dagster's runs and events, and of
+    the personal data of orders that are over."""
 
     log_days: int = 180
     raw_days: int = 400
     event_days: int = 90
+    order_privacy_days: int = 180
 
 
 RETENTION_VARIABLES: Mapping[str, str] = {
     "HAIER_LOG_RETENTION_DAYS": "log_days",
     "HAIER_RAW_RETENTION_DAYS": "raw_days",
     "HAIER_EVENT_RETENTION_DAYS": "event_days",
+    "HAIER_ORDER_PRIVACY_DAYS": "order_privacy_days",
 }
 
 

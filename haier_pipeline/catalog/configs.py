@@ -147,6 +147,15 @@ def active_of_client(engine: Engine, client_id: str) -> dict[str, Mapping[str, A
         return {row.name: row.config for row in connection.execute(statement)}
 
 
+def of_source(engine: Engine, source_system: str) -> list[str]:
+    """The dealers, disabled ones too, that push orders under that source system."""
+    statement = select(haier_config.c.name).where(
+        haier_config.c.config["ylh_source_system"].astext == source_system
+    )
+    with translated(engine), engine.connect() as connection:
+        return list(connection.scalars(statement))
+
+
 def is_active(engine: Engine, name: str) -> bool | None:
     """Whether the dealer's row is active; ``None`` where there is no row of that name."""
     statement = select(haier_config.c.is_active).where(haier_config.c.name == name)

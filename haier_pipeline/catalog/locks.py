@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from haier_pipeline.catalog.database import patiently, translated
-from haier_pipeline.domain.partition import SEPARATE_SYNC_TYPES, Partition
+from haier_pipeline.domain.partition import DAYLESS_SYNC_TYPE, SEPARATE_SYNC_TYPES, Partition
 from haier_pipeline.errors import AlreadyRunning
 
 # How soon a lock that the server forgot is taken again. What judges a lock from outside must wait
@@ -18,8 +18,9 @@ KEEP_SECONDS = 2.0
 # `Partition.lock_key` in SQL, over the columns of the sync log.
 _SEPARATE = ", ".join(f"'{name}'" for name in SEPARATE_SYNC_TYPES)
 PARTITION_KEY_SQL = (
+    f"CASE WHEN sync_type = '{DAYLESS_SYNC_TYPE}' THEN 'haier push ' || dealer ELSE "
     "'haier partition ' || sync_date || '|' || dealer || "
-    f"CASE WHEN sync_type IN ({_SEPARATE}) THEN ' ' || sync_type ELSE '' END"
+    f"CASE WHEN sync_type IN ({_SEPARATE}) THEN ' ' || sync_type ELSE '' END END"
 )
 
 

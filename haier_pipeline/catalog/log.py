@@ -15,7 +15,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from haier_pipeline.catalog.database import transaction, translated
 from haier_pipeline.catalog.tables import FINAL_STATUSES, haier_sync_log
-from haier_pipeline.domain.partition import SHANGHAI, Partition
+from haier_pipeline.domain.partition import DAYLESS_SYNC_TYPE, SHANGHAI, Partition
 from haier_pipeline.errors import NotFound
 
 TYPE_LABELS: Mapping[str, tuple[str, str]] = {
@@ -336,13 +336,15 @@ def close_abandoned(
 ) -> int:
     """Fail the open rows of a partition that were begun ``before`` its lock came to the caller.
 
-    Returns how many there were (fault matrix, row 35).
+    Those of a type that belongs to no day: of whatever day. Returns how many there were (fault
+    matrix, row 35).
     """
+    table = haier_sync_log.c
     statement = (
         update(haier_sync_log)
         .where(
             haier_sync_log.c.dealer == partition.dealer,
-            haier_sync_log.c.sync_date == partition.sync_date,
+            (table.sync_date == partition.sync_date) | (table.sync_type == DAYLESS_SYNC_TYPE),
             haier_sync_log.c.asset_key.is_not(None),
             haier_sync_log.c.sync_type.in_(sync_types),
             haier_sync_log.c.started_at < before,

@@ -35,6 +35,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from haier_pipeline.domain.assets import SYNC_TYPES
+from haier_pipeline.domain.order_state import EVENT_KINDS, STATES
 from haier_pipeline.domain.product import AMOUNT_COLUMNS, BRAND_LENGTH, CHANGE_KINDS
 
 DEALER_LENGTH = 50
@@ -532,4 +533,190 @@ client_token = Table(
     Column("holder", Uuid),
     _time("held_until", required=False),
     _time("updated_at"),
+)
+
+
+# ---------------------------------------------------------------------------------- retail orders
+
+# Of an order's number, the shop's or Haier's; callbacks bring them too.
+NUMBER_LENGTH = 100
+
+# Personal columns hold ciphertext (``orders/cipher.py``); null once they were removed.
+retail_order = Table(
+    "retail_order",
+    metadata,
+    _id(),
+    _dealer(),
+    Column("so_id", String(64), nullable=False),
+    Column("online_no", String(64), nullable=False),
+    Column("state", String(20), nullable=False, server_default="new"),
+    Column("haier_order_no", String(NUMBER_LENGTH)),
+    Column("consignee_name", Text),
+    Column("consignee_mobile", Text),
+    Column("province", Text, nullable=False),
+    Column("city", Text, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("town", Text),
+    Column("detail_address", Text),
+    Column("remark", Text),
+    Column("total_amount", Numeric, nullable=False),
+    Column("ordered_at", DateTime(timezone=True), nullable=False),
+    _time("distribution_at", required=False),
+    _time("install_at", required=False),
+    Column("is_government_order", Boolean, nullable=False, server_default=text("false")),
+    Column("state_reason", Text),
+    # A push of it may have reached Haier without our knowing.
+    Column("may_have_arrived", Boolean, nullable=False, server_default=text("false")),
+    Column("push_attempts", Integer, nullable=False, server_default="0"),
+    _time("pushed_at", required=False),
+    _time("confirmed_at", required=False),
+    _time("cancelled_at", required=False),
+    _time("delivered_at", required=False),
+    _time("created_at"),
+    _time("updated_at"),
+    # Whether the same number comes with the same content; encrypted, gone with personal data.
+    Column("content_hash", Text),
+    # Finds a mobile number without holding it.
+    Column("mobile_digest", String(64)),
+    # Codes of what a person has to look at.
+    Column("attention", JSONB, nullable=False, server_default="[]"),
+    # After a restore of the database it goes by hand only.
+    Column("is_held", Boolean, nullable=False, server_default=text("false")),
+    _time("tracked_at", required=False),
+    _time("pictured_at", required=False),
+    _time("ended_at", required=False),
+    _time("people_removed_at", required=False),
+    UniqueConstraint("dealer", "so_id"),
+    _one_of("state", STATES),
+    CheckConstraint("total_amount >= 0 AND total_amount < 1e16", name="total_amount"),
+    Index(None, "dealer", "id"),
+    Index(None, "dealer", "state", "id"),
+    Index(None, "dealer", "haier_order_no"),
+    Index(None, "dealer", "online_no"),
+    Index(None, "mobile_digest"),
+    # Looked through every ten seconds: it must stay as short as what is to be sent.
+    Index(
+        "ix_retail_order_to_send",
+        "dealer",
+        "id",
+        postgresql_where=text("state IN ('new', 'pushing')"),
+    ),
+    Index(
+        "ix_retail_order_with_people",
+        "ended_at",
+        postgresql_where=text("people_removed_at IS NULL"),
+    ),
+)
+
+retail_order_item = Table(
+    "retail_order_item",
+    metadata,
+    Column("order_id", BigInteger, ForeignKey("retail_order.id"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("product_code", String(CODE_LENGTH), nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("retail_price", Numeric, nullable=False),
+    Column("discount_amount", Numeric, nullable=False, server_default="0"),
+    Column("actual_price", Numeric, nullable=False),
+    Column("is_gift", Boolean, nullable=False, server_default=text("false")),
+    Column("received_quantity", Integer, nullable=False, server_default="0"),
+    Column("returned_quantity", Integer, nullable=False, server_default="0"),
+    Column("rejected_quantity", Integer, nullable=False, server_default="0"),
+    CheckConstraint("quantity >= 1", name="quantity"),
+    *(
+        CheckConstraint(f"{name} >= 0 AND {name} < 1e10", name=name)
+        for name in ("retail_price", "discount_amount", "actual_price")
+    ),
+)
+
+# Where a shop that writes SQL puts its orders; plain until they are taken over.
+retail_order_inbox = Table(
+    "retail_order_inbox",
+    metadata,
+    _id(),
+    _dealer(),
+    Column("payload", JSONB, nullable=False),
+    _time("created_at"),
+    Column("problem", Text),
+    Index(
+        "ix_retail_order_inbox_waiting",
+        "dealer",
+        "id",
+        postgresql_where=text("problem IS NULL"),
+    ),
+)
+
+order_event = Table(
+    "order_event",
+    metadata,
+    _id(),
+    # Null where nobody knows the order (yet).
+    Column("order_id", BigInteger, ForeignKey("retail_order.id")),
+    _dealer(),
+    Column("kind", String(20), nullable=False),
+    # Of a callback; null where the event is our own.
+    Column("method", String(NUMBER_LENGTH)),
+    Column("platform_order_no", String(NUMBER_LENGTH)),
+    Column("external_order_no", String(NUMBER_LENGTH)),
+    _time("sent_at", required=False),
+    Column("detail", Text),
+    Column("payload", JSONB),
+    Column("signature", String(64)),
+    _time("created_at"),
+    _time("applied_at", required=False),
+    _one_of("kind", EVENT_KINDS),
+    UniqueConstraint("dealer", "method", "platform_order_no", "signature"),
+    Index(None, "order_id"),
+    Index(
+        "ix_order_event_waiting",
+        "id",
+        postgresql_where=text("applied_at IS NULL AND order_id IS NOT NULL"),
+    ),
+    Index(
+        "ix_order_event_unknown",
+        "dealer",
+        "platform_order_no",
+        postgresql_where=text("order_id IS NULL"),
+    ),
+    # The last pushes of a dealer, for counting refusals in a row.
+    Index(
+        "ix_order_event_answers",
+        "dealer",
+        "id",
+        postgresql_where=text("kind IN ('pushed', 'push_failed')"),
+    ),
+)
+
+order_parcel = Table(
+    "order_parcel",
+    metadata,
+    Column("order_id", BigInteger, ForeignKey("retail_order.id"), primary_key=True),
+    Column("delivery_record_code", String(NUMBER_LENGTH), primary_key=True),
+    Column("carrier_code", Text),
+    Column("carrier_name", Text),
+    Column("tracking_no", String(NUMBER_LENGTH), primary_key=True),
+    Column("serial_numbers", JSONB, nullable=False, server_default="[]"),
+    _time("first_seen_at"),
+    _time("delivered_at", required=False),
+)
+
+order_picture = Table(
+    "order_picture",
+    metadata,
+    Column("order_id", BigInteger, ForeignKey("retail_order.id"), primary_key=True),
+    Column("delivery_record_code", String(NUMBER_LENGTH), nullable=False, server_default=""),
+    Column("serial_number", Text),
+    Column("scene", Integer),
+    Column("description", Text),
+    Column("url", String(1000), primary_key=True),
+    _time("first_seen_at"),
+)
+
+# When somebody was last seen who pushes orders: one row.
+order_pusher = Table(
+    "order_pusher",
+    metadata,
+    Column("only_row", Boolean, primary_key=True, server_default=text("true")),
+    _time("seen_at"),
+    CheckConstraint("only_row", name="only_row"),
 )

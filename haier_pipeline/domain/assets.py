@@ -1,8 +1,8 @@
 """The assets and their checks: the one place where both are declared.
 
 An asset's name is the plural of what one of its records is; its group says how far from the
-platform it stands: ``platform``, ``pricing``, ``catalog``, and ``account`` beside them. How a check
-is judged is decided elsewhere.
+platform it stands: ``platform``, ``pricing``, ``catalog``, with ``account`` and ``orders`` beside
+them. How a check is judged is decided elsewhere.
 """
 
 from collections.abc import Mapping
@@ -192,6 +192,27 @@ ASSETS: Final[Mapping[str, Asset]] = {
             _FETCHED,
             "Table order_logistics: where the orders of the table tracked_order are, until "
             "they are delivered.",
+        ),
+        Asset(
+            "retail_orders",
+            "order",
+            "orders",
+            _FETCHED,
+            "Table retail_order: the shop's orders that were to be sent, pushed to Haier.",
+        ),
+        Asset(
+            "order_parcels",
+            "logistics",
+            "orders",
+            _FETCHED,
+            "Table order_parcel: the parcels of retail orders on their way, and their arrival.",
+        ),
+        Asset(
+            "order_pictures",
+            "logistics",
+            "orders",
+            _FETCHED,
+            "Table order_picture: the pictures of deliveries and installations.",
         ),
     )
 }

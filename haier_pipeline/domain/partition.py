@@ -11,6 +11,9 @@ SHANGHAI: Final = ZoneInfo(TIME_ZONE)
 #: What is fetched beside the catalog and locked by itself. The assets of all other types belong
 #: together: of them one run works in a partition at a time.
 SEPARATE_SYNC_TYPES: Final = ("balance", "logistics")
+#: What belongs to a dealer and to no day: retail orders are pushed by one run at a time, at
+#: midnight too, and never wait for a sync.
+DAYLESS_SYNC_TYPE: Final = "order"
 
 
 def today() -> date:
@@ -42,5 +45,7 @@ class Partition:
 
     def lock_key(self, sync_type: str) -> str:
         """The name of the lock that a run holds while it works on assets of this type."""
+        if sync_type == DAYLESS_SYNC_TYPE:
+            return f"haier push {self.dealer}"
         separate = f" {sync_type}" if sync_type in SEPARATE_SYNC_TYPES else ""
         return f"haier partition {self.key}{separate}"

@@ -22,6 +22,7 @@ from haier_pipeline.orchestration.reconcile import Reconciler
 from haier_pipeline.orchestration.retention import remove_old_runs
 from haier_pipeline.orchestration.shared import Shared
 from haier_pipeline.sync.account import forget_people
+from haier_pipeline.sync.order_book import remove_personal_data
 
 _SYNC: Final = dg.AssetSelection.assets(*FETCHED, *DERIVED)
 
@@ -75,6 +76,9 @@ def _retention_job(shared: Shared, steps: Steps) -> dg.JobDefinition:
             "rejected_records": removed.rejected_records,
             "answers": removed.answers,
             "personal_data": forgotten,
+            "orders_without_personal_data": remove_personal_data(
+                shared.engine, days.order_privacy_days
+            ).orders,
             "dagster_runs": remove_old_runs(context.instance, reconciler, days.event_days),
         }
         context.log.info("removed: %s", figures)

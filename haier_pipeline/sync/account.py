@@ -3,6 +3,7 @@
 Both are fetched on their own, independent of the catalog.
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
@@ -175,6 +176,11 @@ def forget_people(engine: Engine) -> int:
 
 def deliveries(answer: Answer[LogisticsRecord]) -> list[rules.Delivery]:
     """The order's deliveries: what each list of the platform holds about each of them."""
+    return list(deliveries_by_record(answer).values())
+
+
+def deliveries_by_record(answer: Answer[LogisticsRecord]) -> Mapping[str, rules.Delivery]:
+    """The order's deliveries by their delivery record."""
     found: dict[str, dict[str, list[list[ParcelStatus]]]] = {}
     for record in answer.records:
         entry = record.value
@@ -188,7 +194,7 @@ def deliveries(answer: Answer[LogisticsRecord]) -> list[rules.Delivery]:
             if own is None:
                 parcels.append(own := [])
             own.append(_status(entry.said))
-    return list(found.values())
+    return found
 
 
 def _status(status: DeliveryStatus) -> ParcelStatus:

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from haier_pipeline.catalog import configs
+from haier_pipeline.catalog.orders.store import has_open_orders
 from haier_pipeline.errors import Conflict, InvalidConfig
 from haier_pipeline.platform.config import (
     FIELDS,
@@ -125,10 +126,15 @@ class DealerEditor:
         """Forget the dealer's configuration; its catalog, answers and log stay.
 
         Raises:
-            Conflict: the dealer comes from the environment.
+            Conflict: the dealer comes from the environment, or has orders that are not ended.
             NotFound: there is no such dealer.
         """
         _refuse_environment(dealer)
+        if has_open_orders(self._engine, dealer.name):
+            raise Conflict(
+                f"the dealer {dealer.name} has orders that are not ended; Haier's answers to them "
+                "need it: disable it instead"
+            )
         configs.remove(self._engine, dealer.id)
 
     def encrypt_anew(self) -> int:

@@ -33,6 +33,7 @@ from haier_pipeline.platform.config import (
     origin,
     split_counties,
 )
+from haier_pipeline.platform.orders import OrdersClient
 
 ENVIRONMENT_DEALER = "haier"
 SANDBOX_DEALER = "sandbox"
@@ -163,6 +164,36 @@ class Dealers:
             ),
             **options,
         )
+
+    def orders_client(self, config: DealerConfig, **options: Any) -> OrdersClient:
+        """A client of the order side for a dealer, to be closed; ``options`` are `OrdersClient`'s.
+
+        Pace and token are shared as in `client`; a token is of a user, so two users of one client
+        have one each.
+
+        Raises:
+            InvalidConfig: the order settings are not complete.
+        """
+        secret = f"{config.ylh_client_secret.get_secret_value()}\0"
+        return OrdersClient(
+            config,
+            ledger=SharedLedger(self._engine, config.ylh_client_id, config.order_origin),
+            tokens=SharedTokens(
+                self._engine,
+                f"{config.ylh_client_id} {config.ylh_username}",
+                config.order_origin,
+                secret + config.ylh_password.get_secret_value(),
+            ),
+            **options,
+        )
+
+    def sharing_source(self, config: DealerConfig) -> list[str]:
+        """The dealers, disabled ones too, that push under the same ``ylh_source_system``."""
+        names = configs.of_source(self._engine, config.ylh_source_system)
+        own = self._environment.get("ylh_source_system")
+        if own == config.ylh_source_system and "client_id" in self._environment:
+            names.append(ENVIRONMENT_DEALER)
+        return names
 
     def _rates_of_sharers(self, config: DealerConfig) -> list[int]:
         found = configs.active_of_client(self._engine, config.client_id)

@@ -283,6 +283,16 @@ class SyncRun:
             root_run_id=self.root_run_id,
         )
 
+    def hold(self, held_type: str) -> None:
+        """Hold what a run of this type must have for itself, before its first row is begun.
+
+        Raises:
+            AlreadyRunning: another run has it.
+        """
+        refusal = self._hold_partition(held_type)
+        if refusal is not None:
+            raise refusal
+
     def _hold_partition(self, held_type: str) -> AlreadyRunning | None:
         """Hold the partition for the rest of the run; return why that is refused, if it is."""
         key = self.partition.lock_key(held_type)

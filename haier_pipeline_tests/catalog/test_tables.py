@@ -45,6 +45,16 @@ GOOD: dict[str, dict[str, Any]] = {
     "haier_database": {"oldest_program": "0005"},
     "catalog_removed": {"table_name": "product", "dealer": "haier", "change_xid": 1}
     | {"key": '{"product_code": "A"}'},
+    # Its first row has the id 1.
+    "retail_order": {"dealer": "haier", "so_id": "A1", "online_no": "A1", "total_amount": 1}
+    | {"province": "p", "city": "c", "area": "a", "ordered_at": "2026-11-22T00:00:00Z"},
+    "retail_order_item": {"order_id": 1, "position": 1, "product_code": "A", "quantity": 1}
+    | {"retail_price": 1, "actual_price": 1},
+    "retail_order_inbox": {"dealer": "haier", "payload": "{}"},
+    "order_event": {"dealer": "haier", "order_id": 1, "kind": "created"},
+    "order_parcel": {"order_id": 1, "delivery_record_code": "SO.1.F1", "tracking_no": "T"},
+    "order_picture": {"order_id": 1, "url": "https://pictures.example/1.jpg"},
+    "order_pusher": {"only_row": True},
 }
 BAD_AMOUNTS = ("NaN", "Infinity", "-Infinity", "-0.01", "10000000000")
 DONE = {"status": "success", "completed_at": "2026-11-22T00:00:00Z"}
@@ -84,6 +94,31 @@ def test_no_amount_is_unreal_negative_or_boundless(engine: Engine, value: str) -
     for column in AMOUNT_COLUMNS:
         refused = refusal(engine, "priced_product", **{column: value})
         assert refused == f"ck_priced_product_{column}"
+
+
+@pytest.mark.parametrize("value", BAD_AMOUNTS)
+def test_no_amount_of_an_order_is_unreal_or_negative(engine: Engine, value: str) -> None:
+    """Fault matrix, row 20."""
+    insert(engine, "retail_order")
+    for column in ("retail_price", "discount_amount", "actual_price"):
+        refused = refusal(engine, "retail_order_item", **{column: value})
+        assert refused == f"ck_retail_order_item_{column}"
+    assert refusal(engine, "retail_order", total_amount="NaN") == "ck_retail_order_total_amount"
+
+
+def test_the_inbox_and_the_words_of_orders_take_only_what_is_known(engine: Engine) -> None:
+    insert(engine, "retail_order")
+    assert refusal(engine, "retail_order", state="lost") == "ck_retail_order_state"
+    assert refusal(engine, "order_event", kind="lost") == "ck_order_event_kind"
+    assert refusal(engine, "retail_order") == "uq_retail_order_dealer_so_id"
+    assert refusal(engine, "retail_order_item", quantity=0) == "ck_retail_order_item_quantity"
+    callback = {"method": "m", "platform_order_no": "A1", "signature": "S"}
+    insert(engine, "order_event", **callback)
+    refused = refusal(engine, "order_event", **callback)
+    assert refused == "uq_order_event_dealer_method_platform_order_no_signature"
+    # Of our own events there may be many.
+    insert(engine, "order_event")
+    insert(engine, "order_event")
 
 
 @pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "1e12"])

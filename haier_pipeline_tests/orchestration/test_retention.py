@@ -151,5 +151,6 @@ def test_the_job_says_what_it_removed(
         "rejected_records": 0,
         "answers": 0,
         "personal_data": 0,
+        "orders_without_personal_data": 0,
         "dagster_runs": 0,
     }
