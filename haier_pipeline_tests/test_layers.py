@@ -37,8 +37,9 @@ VIOLATIONS: Mapping[str, tuple[str, str]] = {
     "database": ("sync/run.py", "import psycopg"),
 }
 
-# The catalog, Dagster's own schema, and the embedded server, which makes the database.
-SQL_EXECUTORS = ("catalog", "orchestration.storage", "server.postgres")
+# The catalog, Dagster's own schema, the embedded server, which makes the database, and the sandbox,
+# which keeps its orders in a file of its own.
+SQL_EXECUTORS = ("catalog", "orchestration.storage", "sandbox.orders", "server.postgres")
 # What others may hold of SQLAlchemy, to hand it on.
 HANDED_ON = {"Engine", "Connection"}
 EXECUTING = {"execute", "executemany", "exec_driver_sql", "scalar", "scalars", "raw_connection"}

@@ -96,7 +96,7 @@ def test_an_optional_secret_can_be_given_and_forgotten(
 
 
 def test_order_settings_are_part_of_the_form(
-    olga: Visitor, shop: str, installation: Installation, config: dict[str, Any]
+    admin: Visitor, dealer_page: str, installation: Installation, config: dict[str, Any]
 ) -> None:
     typed = {
         "ylh_base_url": str(config["base_url"]),
@@ -110,17 +110,17 @@ def test_order_settings_are_part_of_the_form(
         "ylh_callback_secret": "canary-c",
         "ylh_callback_secret_previous": "canary-d",
     }
-    assert olga.send(shop, shop, **typed).status_code == 303
-    dealer = installation.dealers.config("shop")
+    assert admin.send(dealer_page, dealer_page, **typed).status_code == 303
+    dealer = installation.dealers.config("stored")
     dealer.require_orders()
     assert dealer.callback_secrets == ("canary-c", "canary-d")
-    page = olga.page(shop)
+    page = admin.page(dealer_page)
     assert "电器行" in page
     assert "canary" not in page
 
-    gone = olga.send(shop, shop, forget_ylh_callback_secret_previous="on")
+    gone = admin.send(dealer_page, dealer_page, forget_ylh_callback_secret_previous="on")
     assert gone.status_code == 303
-    assert installation.dealers.config("shop").callback_secrets == ("canary-c",)
+    assert installation.dealers.config("stored").callback_secrets == ("canary-c",)
 
 
 def test_secrets_stand_on_no_page(

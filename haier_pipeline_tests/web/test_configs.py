@@ -378,7 +378,7 @@ def test_order_settings_are_kept_with_the_dealer_and_their_secrets_are_secrets(
     with installation.engine.connect() as connection:
         stored = str(connection.scalar(text("SELECT config::text FROM haier_config")))
     assert "canary" not in changed.text + operator.get(url).text + stored
-    installation.dealers.config("shop").require_orders()
+    installation.dealers.config("stored").require_orders()
 
     moved = operator.patch(url, json={"config": {"ylh_base_url": "http://127.0.0.1:10"}})
     assert moved.status_code == 422
@@ -386,7 +386,7 @@ def test_order_settings_are_kept_with_the_dealer_and_their_secrets_are_secrets(
         "config.ylh_client_secret",
         "config.ylh_password",
     }
-    assert operator.get(f"{API}/balance/?dealer=shop").status_code == 200
+    assert operator.get(f"{API}/balance/?dealer=stored").status_code == 200
 
 
 def test_a_trial_is_never_given_a_host_that_delivers(
