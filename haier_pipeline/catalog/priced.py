@@ -98,6 +98,6 @@ OF_DAY = """(
 ) AS of_day"""
 
 _NEXT_DAY = """
-    SELECT coalesce(min(sync_date), 'infinity')::text FROM raw_partition
+    SELECT coalesce(min(sync_date), '9999-12-31')::text FROM raw_partition
     WHERE dealer = :dealer AND asset_key = :asset AND sync_date > :sync_date
 """

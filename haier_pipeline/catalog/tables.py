@@ -99,7 +99,7 @@ haier_database = Table(
     _time("created_at"),
     # From this day on answers are stored packed; before it as the version before this one reads
     # them, which may still run beside this one.
-    Column("packed_from", Date, nullable=False, server_default="-infinity"),
+    Column("packed_from", Date, nullable=False, server_default="0001-01-01"),
     CheckConstraint("only_row", name="only_row"),
 )
 
@@ -488,8 +488,8 @@ priced_product = Table(
     *_amounts(*AMOUNT_COLUMNS),
     Column("no_price_reason", Text),
     Column("rebate_policy", Text),
-    # The first day that the row does not hold for; 'infinity' while it holds. Null where a version
-    # before this one wrote it, for the one day.
+    # The first day that the row does not hold for; while it holds, 9999-12-31, which every driver
+    # can read. Null where a version before this one wrote it, for the one day.
     Column("valid_to", Date),
     _one_of("is_sales", ("0", "1")),
     CheckConstraint("valid_to > sync_date", name="valid_to"),

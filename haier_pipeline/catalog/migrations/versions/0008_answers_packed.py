@@ -66,7 +66,7 @@ SELECT dealer, sync_date, {_PRICED} FROM priced_product WHERE valid_to IS NULL
 def upgrade() -> None:
     op.add_column(
         "haier_database",
-        sa.Column("packed_from", sa.Date(), server_default="-infinity", nullable=False),
+        sa.Column("packed_from", sa.Date(), server_default="0001-01-01", nullable=False),
     )
     op.execute(
         "UPDATE haier_database SET packed_from ="
