@@ -124,15 +124,15 @@ def test_an_operator_stores_a_dealer_tests_it_syncs_it_and_reads_its_log(
         "Seller password": CREDENTIALS["seller_password"],
     }
     for label, value in (values | secrets).items():
-        page.get_by_label(label).fill(value)
+        page.get_by_label(label).first.fill(value)
     page.get_by_label("Sync this dealer").check()
     page.get_by_role("button", name="Store the dealer").click()
 
     expect(page.get_by_role("alert")).to_contain_text("county_codes must be")
-    expect(page.get_by_label("Client secret")).to_have_value("")
+    expect(page.get_by_label("Client secret").first).to_have_value("")
     page.get_by_label("Counties").fill("110101")
     for label, value in secrets.items():
-        page.get_by_label(label).fill(value)
+        page.get_by_label(label).first.fill(value)
     page.get_by_role("button", name="Store the dealer").click()
     expect(page.get_by_role("status")).to_contain_text("The dealer is stored.")
 
