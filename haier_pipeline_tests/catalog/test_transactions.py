@@ -8,7 +8,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -451,6 +451,10 @@ def test_reads_of_a_sync_and_its_locks_wait_for_a_server_that_is_away(
         row = spy.execute(query).fetchone()
     assert row is not None
     os.kill(row[0], signal.SIGQUIT)
+    with suppress(psycopg.OperationalError):
+        while True:
+            psycopg.connect(own_server.libpq_url).close()
+            time.sleep(0.02)
     reader = threading.Thread(target=read)
     reader.start()
     time.sleep(1.5)
