@@ -441,27 +441,6 @@ def read_carrier(sentence: str) -> str:
     return ARRIVED if stated and not doubt else OPEN
 
 
-# How often an order is asked for, by its age: hourly for three days, six-hourly to the fourteenth,
-# daily to the sixtieth, then weekly. The schedule looks every half hour.
-_ASKED_EVERY = (
-    (timedelta(days=3), timedelta(hours=1)),
-    (timedelta(days=14), timedelta(hours=6)),
-    (timedelta(days=60), timedelta(days=1)),
-)
-_ASKED_LATER = timedelta(days=7)
-_LOOK = timedelta(minutes=15)
-
-
-def is_due(created_at: datetime, checked_at: datetime | None, now: datetime) -> bool:
-    """Whether an order of that age is to be asked for again by the schedule."""
-    if checked_at is None:
-        return True
-    age = now - created_at
-    every = next((pause for until, pause in _ASKED_EVERY if age < until), _ASKED_LATER)
-    # The look before the hour is over is nearer to it than the one after.
-    return now - checked_at >= every - _LOOK
-
-
 def _cents(amount: Decimal) -> Decimal:
     """An amount written with at least two decimals, its value untouched."""
     exponent = amount.as_tuple().exponent

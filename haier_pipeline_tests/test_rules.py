@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from haier_pipeline import rules
 from haier_pipeline.domain import product
+from haier_pipeline.domain.order import is_tracking_due
 from haier_pipeline.domain.product import (
     AMOUNT_COLUMNS,
     LISTING_COLUMNS,
@@ -24,7 +25,6 @@ from haier_pipeline.rules import (
     Unread,
     delivery_time,
     frame,
-    is_due,
     listing_shrank,
     overlong_brands,
     price_products,
@@ -327,8 +327,8 @@ def test_the_older_an_order_is_the_more_rarely_it_is_asked_for(
 ) -> None:
     now = datetime(2026, 11, 25, tzinfo=UTC)
     created = now - timedelta(days=age_days)
-    assert is_due(created, now - timedelta(minutes=waited_minutes), now) is due
-    assert is_due(created, None, now)
+    assert is_tracking_due(created, now - timedelta(minutes=waited_minutes), now) is due
+    assert is_tracking_due(created, None, now)
 
 
 @pytest.mark.parametrize(

@@ -589,7 +589,8 @@ _LOOK: Final = timedelta(minutes=15)
 
 
 def is_tracking_due(since: datetime, tracked_at: datetime | None, now: datetime) -> bool:
-    """Whether an order that Haier has ``since`` then is to be asked for again by the schedule."""
+    """Whether an order that Haier, or the table `tracked_order`, has ``since`` then is to be asked
+    for again by the schedule."""
     if tracked_at is None:
         return True
     age = now - since

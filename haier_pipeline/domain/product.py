@@ -1,7 +1,10 @@
 """What a product is made of: its columns, its codes, what can happen to it."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
+
+from haier_pipeline.errors import InvalidInput
 
 #: In CNY, of a quote.
 AMOUNT_COLUMNS: Final = (
@@ -57,3 +60,14 @@ COUNTY_PATTERN: Final = "[0-9]{6}"
 def is_county_code(text: str) -> bool:
     """Whether it is written like a county's code; whether there is such a county is Haier's."""
     return re.fullmatch(COUNTY_PATTERN, text) is not None
+
+
+def require_county_codes(codes: Iterable[str]) -> None:
+    """Refuse what is no county's code.
+
+    Raises:
+        InvalidInput: names the first one.
+    """
+    for code in codes:
+        if not is_county_code(code):
+            raise InvalidInput(f"county code {code!r} is not six digits, such as 110101")

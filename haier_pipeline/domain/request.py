@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
-from haier_pipeline.domain.product import is_county_code
+from haier_pipeline.domain.product import require_county_codes
 from haier_pipeline.errors import InvalidInput
 
 _ALWAYS: Final = (
@@ -39,9 +39,7 @@ class SyncRequest:
     def __post_init__(self) -> None:
         if not all(code.strip() for code in self.product_codes):
             raise InvalidInput("a product code is blank")
-        for code in self.county_codes:
-            if not is_county_code(code):
-                raise InvalidInput(f"county code {code!r} is not six digits, such as 110101")
+        require_county_codes(self.county_codes)
 
     @property
     def assets(self) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ no environment.
 import threading
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, Generic, Literal, TypeVar
 from urllib.parse import urlencode, urlsplit
@@ -16,7 +16,7 @@ from urllib.parse import urlencode, urlsplit
 import requests
 from requests.auth import HTTPBasicAuth
 
-from haier_pipeline.domain.partition import SHANGHAI
+from haier_pipeline.domain.order import MAX_NUMBER_LENGTH, Item, is_so_id
 from haier_pipeline.errors import (
     CallRefused,
     Cancelled,
@@ -39,7 +39,6 @@ T = TypeVar("T")
 
 #: Orders that one call for tracking numbers may ask for (contract, "Tracking").
 MOST_TRACKED: Final = 100
-MOST_SO_ID_LENGTH: Final = 64
 #: No appliance is sold so many at a time; and a sum of quantities stays an integer everywhere.
 _MOST_PIECES: Final = 10**6
 _MOST_DECIMALS: Final = 8
@@ -89,18 +88,6 @@ Kind = Literal["taken", "refused", "unknown", "not_sent"]
 
 
 @dataclass(frozen=True)
-class OrderItem:
-    """One line of an order; amounts in CNY per piece."""
-
-    product_code: str
-    quantity: int
-    retail_price: Decimal
-    actual_price: Decimal
-    discount_amount: Decimal = Decimal(0)
-    is_gift: bool = False
-
-
-@dataclass(frozen=True)
 class OrderRequest:
     """One order as it is pushed; what cannot be one cannot be made (contract, "Push").
 
@@ -120,7 +107,7 @@ class OrderRequest:
     area: str = field(repr=False)
     detail_address: str = field(repr=False)
     total_amount: Decimal
-    items: tuple[OrderItem, ...]
+    items: tuple[Item, ...]
     town: str = field(default="", repr=False)
     remark: str = field(default="", repr=False)
     distribution_at: datetime | None = None
@@ -161,7 +148,7 @@ def _order_problems(order: OrderRequest) -> dict[str, str]:
             problems[name] = "must not be blank"
     if "so_id" not in problems and not is_so_id(order.so_id):
         problems["so_id"] = (
-            f"must be 1 to {MOST_SO_ID_LENGTH} printable characters without blanks and /"
+            f"must be 1 to {MAX_NUMBER_LENGTH} printable characters without blanks and /"
         )
     for name in ("ordered_at", "distribution_at", "install_at"):
         moment = getattr(order, name)
@@ -188,7 +175,7 @@ def _order_problems(order: OrderRequest) -> dict[str, str]:
     return problems
 
 
-def _item_problems(item: OrderItem) -> dict[str, str]:
+def _item_problems(item: Item) -> dict[str, str]:
     problems: dict[str, str] = {}
     code = item.product_code
     if not isinstance(code, str) or not code.strip() or clean(code)[1]:
@@ -214,22 +201,9 @@ def _is_amount(value: object) -> bool:
     )
 
 
-def is_so_id(text: str) -> bool:
-    """Tell whether a text can be a shop's own number of an order: 1 to 64 printable characters, no
-    blank, no ``/``."""
-    return 0 < len(text) <= MOST_SO_ID_LENGTH and text.isprintable() and not set(text) & {" ", "/"}
-
-
 def milliseconds(moment: datetime) -> int:
     """An aware time as the order side has it: whole milliseconds since 1970."""
     return (moment - _EPOCH) // timedelta(milliseconds=1)
-
-
-def end_of_day(day: date) -> datetime:
-    """23:59:59 of a day in China; of an aware time, that of its day in China."""
-    if isinstance(day, datetime):
-        day = day.astimezone(SHANGHAI).date()
-    return datetime(day.year, day.month, day.day, 23, 59, 59, tzinfo=SHANGHAI)
 
 
 def _pushed(order: OrderRequest, dealer: DealerConfig) -> dict[str, Any]:

@@ -159,11 +159,6 @@ class SandboxProcess:
         callbacks: list[dict[str, Any]] = self._control("GET", "callbacks")
         return callbacks
 
-    def call_back(self, **wish: Any) -> list[dict[str, Any]]:
-        """Calls the dealer back now and returns the answers; see ``orders.Desk.send``."""
-        answers: list[dict[str, Any]] = self._control("POST", "callbacks", wish)
-        return answers
-
     def _control(self, method: str, topic: str, value: object = None) -> Any:
         connection = http.client.HTTPConnection(urlsplit(self._url).netloc, timeout=30)
         try:

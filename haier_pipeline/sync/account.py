@@ -12,6 +12,7 @@ from haier_pipeline import rules
 from haier_pipeline.catalog import account, raw
 from haier_pipeline.catalog.account import LogisticsEntry, TrackedOrder
 from haier_pipeline.catalog.raw import RejectedRecord
+from haier_pipeline.domain.order import is_tracking_due
 from haier_pipeline.errors import CallFailed, CallRefused
 from haier_pipeline.platform.answers import (
     Answer,
@@ -83,7 +84,7 @@ def fetch_logistics(run: SyncRun, *, only_due: bool = False) -> Outcome:
         orders = [
             order
             for order in under_way
-            if not only_due or rules.is_due(order.created_at, order.checked_at, now)
+            if not only_due or is_tracking_due(order.created_at, order.checked_at, now)
         ]
         if not orders:
             message = "no order is tracked: there is none in tracked_order that is under way"

@@ -13,8 +13,8 @@ from haier_pipeline import rules
 from haier_pipeline.catalog import raw
 from haier_pipeline.catalog.log import Check
 from haier_pipeline.catalog.raw import RawRecord, RejectedRecord
-from haier_pipeline.domain.product import is_county_code
-from haier_pipeline.errors import CallFailed, InvalidInput, NothingStored
+from haier_pipeline.domain.product import require_county_codes
+from haier_pipeline.errors import CallFailed, NothingStored
 from haier_pipeline.platform.answers import (
     Answer,
     ProductListing,
@@ -248,9 +248,7 @@ def fetch_stock(run: SyncRun, county_codes: Sequence[str] = ()) -> Outcome:
         InvalidInput: a county code is not six digits.
     """
     asset = "stock_levels"
-    for county in county_codes:
-        if not is_county_code(county):
-            raise InvalidInput(f"county code {county!r} is not six digits, such as 110101")
+    require_county_codes(county_codes)
 
     def work() -> Outcome:
         run.require_today()

@@ -20,7 +20,7 @@ from haier_pipeline.catalog.orders import pushes
 from haier_pipeline.catalog.orders.pushes import Answered, Candidate, Claimed, Refusals
 from haier_pipeline.domain.order import Order
 from haier_pipeline.errors import Cancelled, HaierError
-from haier_pipeline.platform.orders import OrderItem, OrderRequest, OrdersClient
+from haier_pipeline.platform.orders import OrderRequest, OrdersClient
 from haier_pipeline.sync.order_book import Orders
 from haier_pipeline.sync.run import Outcome, Rows, SyncRun, outcome
 
@@ -288,17 +288,7 @@ def _request(order: Order) -> OrderRequest:
         area=order.area,
         detail_address=order.detail_address,
         total_amount=order.total_amount,
-        items=tuple(
-            OrderItem(
-                item.product_code,
-                item.quantity,
-                item.retail_price,
-                item.actual_price,
-                item.discount_amount,
-                item.is_gift,
-            )
-            for item in order.items
-        ),
+        items=order.items,
         town=order.town or "",
         remark=order.remark or "",
         distribution_at=order.distribution_at,

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from haier_pipeline.domain.order import Item, end_of_day, is_so_id
 from haier_pipeline.errors import (
     CallRefused,
     Cancelled,
@@ -22,7 +23,6 @@ from haier_pipeline.errors import (
 from haier_pipeline.platform.config import DealerConfig
 from haier_pipeline.platform.orders import (
     Kind,
-    OrderItem,
     OrderRequest,
     OrdersClient,
     Parcel,
@@ -30,8 +30,6 @@ from haier_pipeline.platform.orders import (
     PushOutcome,
     TrackedDelivery,
     classify,
-    end_of_day,
-    is_so_id,
     masked_words,
     parse_pictures,
     parse_tracking,
@@ -61,8 +59,8 @@ def order(so_id: str = "P-1001", **changes: Any) -> OrderRequest:
         "detail_address": ADDRESS,
         "total_amount": Decimal("5798.00"),
         "items": (
-            OrderItem(CODES[0], 2, Decimal("2999.00"), Decimal("2899.00"), Decimal(100)),
-            OrderItem(CODES[1], 1, Decimal(99), Decimal(0), Decimal(99), is_gift=True),
+            Item(CODES[0], 2, Decimal("2999.00"), Decimal("2899.00"), Decimal(100)),
+            Item(CODES[1], 1, Decimal(99), Decimal(0), Decimal(99), is_gift=True),
         ),
         **changes,
     }
@@ -219,13 +217,13 @@ def test_the_development_hosts_test_code_can_stand_in_for_the_dealers(
         ({"total_amount": Decimal("5798.01")}, "total_amount"),
         ({"total_amount": Decimal("NaN")}, "total_amount"),
         ({"total_amount": 5798.0}, "total_amount"),
-        ({"items": (OrderItem("", 1, Decimal(1), Decimal(1)),)}, "items[1].product_code"),
-        ({"items": (OrderItem("A", 0, Decimal(1), Decimal(1)),)}, "items[1].quantity"),
-        ({"items": (OrderItem("A", True, Decimal(1), Decimal(1)),)}, "items[1].quantity"),
-        ({"items": (OrderItem("A", 1, Decimal(-1), Decimal(1)),)}, "items[1].retail_price"),
-        ({"items": (OrderItem("A", 1, Decimal(1), Decimal("1e11")),)}, "items[1].actual_price"),
+        ({"items": (Item("", 1, Decimal(1), Decimal(1)),)}, "items[1].product_code"),
+        ({"items": (Item("A", 0, Decimal(1), Decimal(1)),)}, "items[1].quantity"),
+        ({"items": (Item("A", True, Decimal(1), Decimal(1)),)}, "items[1].quantity"),
+        ({"items": (Item("A", 1, Decimal(-1), Decimal(1)),)}, "items[1].retail_price"),
+        ({"items": (Item("A", 1, Decimal(1), Decimal("1e11")),)}, "items[1].actual_price"),
         (
-            {"items": (OrderItem("A", 1, Decimal(1), Decimal(1), Decimal("Infinity")),)},
+            {"items": (Item("A", 1, Decimal(1), Decimal(1), Decimal("Infinity")),)},
             "items[1].discount_amount",
         ),
     ],
@@ -244,7 +242,7 @@ def test_a_total_that_does_not_add_up_is_refused_with_both_sums() -> None:
 
 
 def test_a_price_that_is_no_difference_is_the_dealers_own_business() -> None:
-    item = OrderItem(CODES[0], 1, Decimal(100), Decimal("33.33"), Decimal(1))
+    item = Item(CODES[0], 1, Decimal(100), Decimal("33.33"), Decimal(1))
     assert order(items=(item,), total_amount=Decimal("33.33")).total_quantity == 1
 
 
